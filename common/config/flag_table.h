@@ -1,0 +1,87 @@
+// FlagTable: one table that drives argv, MILI_* variables, the YAML file of --config, --help and
+// --print-config. Order of strength: flag > environment > YAML > default. An unknown flag or YAML
+// key, a bad value, a missing value is an error that names it, and where it came from. Used in
+// main.cc only; not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+namespace mili {
+
+class FlagTable {
+ public:
+  // Where a value is written when it is given. What it holds before Parse is the default.
+  // Durations are read as "30s", "500ms" or plain seconds; byte sizes (uint64_t with kBytes in the
+  // help as "SIZE") as "4GiB", "512MiB" or plain bytes; lists by repeating the flag (argv) or as a
+  // sequence (YAML, or comma-separated in the environment).
+  using Target =
+      std::variant<bool*, int32_t*, uint32_t*, int64_t*, uint64_t*, double*, std::string*,
+                   absl::Duration*, std::vector<std::string>*, std::optional<std::string>*,
+                   std::optional<uint32_t>*, std::optional<uint64_t>*, std::optional<double>*>;
+
+  struct Flag {
+    std::string name;  // without dashes, e.g. "max-num-seqs"; its variable is MILI_MAX_NUM_SEQS
+    Target target;
+    std::string value_name;  // for --help, e.g. "N", "PATH", "SIZE", "SECONDS", "auto|cpu|cuda"
+    std::string help;        // one sentence
+    // If not empty: the only values a string flag takes.
+    std::vector<std::string> choices = {};
+    char short_name = 0;  // e.g. 'p' for -p
+    bool hidden = false;  // left out of --help
+  };
+
+  // `usage` is the text above the flags in --help.
+  FlagTable(std::string program, std::string usage);
+
+  // A line that heads the flags added after it in --help.
+  void AddSection(std::string title);
+  void Add(Flag flag);
+  // A positional argument; required ones first. A vector takes all that remain.
+  void AddPositional(std::string name, Target target, std::string help, bool required);
+
+  enum class Action { kRun, kExit };
+  struct Outcome {
+    Action action = Action::kRun;
+    std::string print;  // kExit: what to print on stdout before exit code 0
+  };
+  // Reads argv[1..], then environ. Adds --help, --version, --config and --print-config by itself.
+  // A bool flag is set by --name, cleared by --no-name, or takes --name=true|false.
+  absl::StatusOr<Outcome> Parse(int argc, const char* const* argv, const char* const* environ);
+
+  std::string Help() const;
+  // One line a setting: name: value  # origin. Values of flags named *key* or *token* are masked.
+  std::string PrintConfig() const;
+  // Settings in force: name -> value, masked in the same way.
+  std::vector<std::pair<std::string, std::string>> Settings() const;
+
+ private:
+  enum class Origin { kDefault, kYaml, kEnvironment, kFlag };
+  struct Entry {
+    Flag flag;
+    Origin origin = Origin::kDefault;
+    bool is_section = false;
+  };
+  struct Positional {
+    std::string name;
+    Target target;
+    std::string help;
+    bool required = false;
+  };
+
+  const std::string program_;
+  const std::string usage_;
+  std::vector<Entry> entries_;
+  std::vector<Positional> positionals_;
+};
+
+}  // namespace mili

@@ -1,0 +1,18 @@
+// The fast CPU kernels, chosen by what this CPU can do.
+#pragma once
+
+#include "kernels/params.h"
+
+namespace mili::kernels {
+
+// The best table this CPU can run. Never fails: "portable" runs anywhere.
+const CpuKernels& BestCpuKernels();
+
+// The table of that name ("avx512_vnni", "avx2", "portable"), or null if there is none or this CPU
+// cannot run it.
+const CpuKernels* FindCpuKernels(const char* name);
+
+// Names of all tables this CPU can run, best first, space-separated; for messages.
+const char* RunnableCpuKernels();
+
+}  // namespace mili::kernels

@@ -1,0 +1,47 @@
+# Compiler flags, ccache, linker, sanitizers, and the libraries that everything may use.
+
+find_program(MILI_CCACHE ccache)
+if(MILI_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}
+                                  CCACHE_NOHASHDIR=1 ${MILI_CCACHE})
+endif()
+find_program(MILI_LLD ld.lld)
+if(MILI_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+# Release speed with line numbers, in assertions and backtraces; the paths of the build stay out.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+add_compile_options(-Wall -Wextra -Werror=return-type -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+
+if(MILI_SANITIZE)
+  add_compile_options(-fsanitize=${MILI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MILI_SANITIZE})
+endif()
+if(MILI_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+                      -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)  # module mode: Debian's 3.21 ships no config file
+find_package(absl CONFIG REQUIRED)
+find_package(gRPC CONFIG REQUIRED)  # not by pkg-config, which takes 10 to 30 s at every configure
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+find_package(Boost 1.74 CONFIG REQUIRED COMPONENTS headers)
+find_package(yaml-cpp CONFIG REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+if(NOT MILI_FUZZ)
+  find_package(GTest)
+  find_package(benchmark CONFIG)
+endif()
+
+execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
+                OUTPUT_VARIABLE MILI_GIT_REVISION OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT MILI_GIT_REVISION)
+  set(MILI_GIT_REVISION unknown)
+endif()
