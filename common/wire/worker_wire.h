@@ -5,6 +5,7 @@
 
 #include <absl/status/statusor.h>
 
+#include "common/base/sha256.h"  // digest of a bundle on the wire
 #include "common/core/step_plan.h"
 #include "common/core/tokenizer_bundle.h"
 #include "common/core/worker_facts.h"
@@ -23,8 +24,5 @@ WorkerFacts FromProto(const worker::v1::WorkerFacts& proto);
 
 worker::v1::TokenizerBundle ToProto(const TokenizerBundle& bundle);
 TokenizerBundle FromProto(const worker::v1::TokenizerBundle& proto);
-
-// SHA-256, hex.
-std::string Sha256Hex(std::string_view bytes);
 
 }  // namespace mili
