@@ -18,7 +18,7 @@ class ParallelFor {
 
 // Runs `body(thread_idx)` on every thread.
 template <typename Body>
-void OnEachThread(ParallelFor& pool, Body&& body) {
+void OnEachThread(ParallelFor& pool, Body body) {
   pool.Run([](void* context, int thread_idx) { (*static_cast<Body*>(context))(thread_idx); },
            &body);
 }

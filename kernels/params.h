@@ -14,6 +14,9 @@
 
 namespace mili::kernels {
 
+// Largest head_dim of qkv_prepare and paged_attention; ops/ refuses more.
+inline constexpr int64_t kMaxHeadDim = 256;
+
 // A weight matrix as stored: `rows` output features of `cols` input features each.
 struct Matrix {
   DType dtype = DType::kF32;
@@ -168,7 +171,7 @@ struct SampleParams {
   const uint32_t* banned = nullptr;  // [num_banned]
   int64_t num_banned = 0;
   bool want_logprobs = false;
-  int64_t num_top = 0;             // at most 1024
+  int64_t num_top = 0;             // at most 1024 and vocab_size
   TokenLogprob* top = nullptr;     // [num_top], filled if want_logprobs
   std::byte* workspace = nullptr;  // sample_workspace_bytes(vocab_size), 64-aligned
 };
@@ -186,7 +189,7 @@ struct ScoreParams {
   const float* logits = nullptr;  // [vocab_size]
   int64_t vocab_size = 0;
   uint32_t token_id = 0;
-  int64_t num_top = 0;
+  int64_t num_top = 0;          // at most 1024 and vocab_size
   TokenLogprob* top = nullptr;  // [num_top]
 };
 
