@@ -31,9 +31,11 @@ struct MemoryLimits {
   uint32_t max_num_seqs = 32;
   uint32_t max_num_batched_tokens = 512;
   uint32_t page_size_tokens = 16;
+  // Threads that compute; each samples in a workspace of its own.
+  uint32_t num_threads = 1;
   // 0: a quarter of available_bytes, at most what max_num_seqs full contexts need.
   uint64_t kv_cache_memory_bytes = 0;
-  // Free memory of the device or of the cgroup, before loading.
+  // Free memory of the device or of the cgroup, before loading; 0: not known, nothing is refused.
   uint64_t available_bytes = 0;
 };
 
@@ -50,6 +52,16 @@ struct MemoryPlan {
   uint64_t total_bytes() const { return weights_bytes + kv_bytes + workspace_bytes; }
   uint64_t num_kv_tokens() const { return uint64_t{num_pages} * kv.page_size_tokens; }
 };
+
+// Rows of logits that exist at once: the head is computed over tiles of this many rows.
+inline constexpr uint32_t kHeadTileRows = 32;
+// Steps whose input is staged at once: the one that runs and those enqueued behind it.
+inline constexpr uint32_t kNumStepBatches = 4;
+
+// What the plan sets aside for a kernel's own workspace. A table of kernels that needs more is
+// refused at start.
+uint64_t LinearWorkspaceBound(uint64_t num_tokens, uint64_t in_features);
+uint64_t SampleWorkspaceBound(uint64_t vocab_size);
 
 // RESOURCE_EXHAUSTED, saying by how much and which flag would fit, if weights, workspace and the KV
 // of one full context exceed available_bytes; INVALID_ARGUMENT for limits that contradict each

@@ -1,0 +1,99 @@
+#include "worker/device/cpu_pool.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "common/base/check.h"
+
+namespace mili::worker {
+namespace {
+
+// Longer than the gap between two kernels of a step, shorter than what a reader of `top` notices.
+constexpr std::chrono::microseconds kSpinTime(20);
+
+void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr,
+          nullptr, 0);
+}
+
+void FutexWakeAll(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr,
+          nullptr, 0);
+}
+
+void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// True as soon as `done()`; false after the spin time.
+template <typename Done>
+bool Spin(Done done) {
+  if (done()) return true;
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      Pause();
+      if (done()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+}  // namespace
+
+CpuPool::CpuPool(int num_threads) : num_threads_(num_threads) {
+  MILI_CHECK(num_threads >= 1, "a pool has at least its caller");
+  helpers_.reserve(num_threads - 1);
+  for (int i = 1; i < num_threads; ++i) helpers_.emplace_back([this, i] { HelperMain(i); });
+}
+
+CpuPool::~CpuPool() {
+  stopping_.store(true);
+  generation_.fetch_add(1);
+  FutexWakeAll(generation_);
+  for (std::thread& helper : helpers_) helper.join();
+}
+
+void CpuPool::Run(void (*task)(void*, int), void* context) {
+  if (num_threads_ == 1) return task(context, 0);
+  task_ = task;
+  context_ = context;
+  num_busy_.store(num_threads_ - 1);
+  // Sequentially consistent, as are the helpers' accesses: a helper that goes to sleep either is
+  // counted here or sees the new generation.
+  generation_.fetch_add(1);
+  if (num_sleeping_.load() > 0) FutexWakeAll(generation_);
+  task(context, 0);
+  const auto all_done = [this] { return num_busy_.load(std::memory_order_acquire) == 0; };
+  if (Spin(all_done)) return;
+  caller_sleeps_.store(true);
+  for (uint32_t busy = num_busy_.load(); busy != 0; busy = num_busy_.load()) {
+    FutexWait(num_busy_, busy);
+  }
+  caller_sleeps_.store(false);
+}
+
+void CpuPool::HelperMain(int thread_idx) {
+  uint32_t seen = 0;
+  for (;;) {
+    const auto moved = [this, seen] { return generation_.load(std::memory_order_acquire) != seen; };
+    if (!Spin(moved)) {
+      num_sleeping_.fetch_add(1);
+      while (generation_.load() == seen) FutexWait(generation_, seen);
+      num_sleeping_.fetch_sub(1);
+    }
+    if (stopping_.load()) return;
+    ++seen;  // Run does not return before every helper has seen its generation
+    task_(context_, thread_idx);
+    if (num_busy_.fetch_sub(1) == 1 && caller_sleeps_.load()) FutexWakeAll(num_busy_);
+  }
+}
+
+}  // namespace mili::worker

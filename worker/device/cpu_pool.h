@@ -1,0 +1,42 @@
+// CpuPool: the threads that kernels compute on. The caller of Run is thread 0; the helpers spin for
+// microseconds between the loops of one step and sleep otherwise. Never started twice, never
+// larger than what CpuLimits allows; one caller at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "kernels/parallel.h"
+
+namespace mili::worker {
+
+class CpuPool final : public kernels::ParallelFor {
+ public:
+  // `num_threads` counts the caller; at least 1.
+  explicit CpuPool(int num_threads);
+  ~CpuPool() override;
+  CpuPool(const CpuPool&) = delete;
+  CpuPool& operator=(const CpuPool&) = delete;
+
+  int num_threads() const override { return num_threads_; }
+  void Run(void (*task)(void*, int), void* context) override;
+
+ private:
+  void HelperMain(int thread_idx);
+
+  const int num_threads_;
+  void (*task_)(void*, int) = nullptr;  // written before generation_ moves, read after
+  void* context_ = nullptr;
+  // Moves by one for each Run; helpers wait for it.
+  alignas(64) std::atomic<uint32_t> generation_{0};
+  std::atomic<uint32_t> num_sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  // Helpers that still compute; the caller waits for 0.
+  alignas(64) std::atomic<uint32_t> num_busy_{0};
+  std::atomic<bool> caller_sleeps_{false};
+  std::vector<std::thread> helpers_;
+};
+
+}  // namespace mili::worker

@@ -1,0 +1,31 @@
+// How many threads this process may keep busy: what the scheduler's affinity mask, the cgroup's
+// quota and the cores under the CPUs allow. Read once at start; pure functions of a root folder, so
+// that tests lay out their own /sys and /proc.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mili::worker {
+
+struct CpuLimits {
+  int num_cpus = 1;       // in the affinity mask
+  int num_cores = 1;      // physical cores under them
+  double quota_cpus = 0;  // of the tightest cgroup above us; 0: none
+  // min(num_cores, quota), at least 1: more threads would only share.
+  int num_threads() const;
+  // min(num_cpus, quota), at least 1: what may be asked for at most.
+  int max_threads() const;
+};
+
+// `root` is "" outside tests; `cpus` are the CPUs of the affinity mask.
+CpuLimits ReadCpuLimits(const std::string& root, const std::vector<int>& cpus);
+// Of this process, now.
+CpuLimits ReadCpuLimits();
+
+// Memory that can still be had, in bytes: the least of MemAvailable and what is left under every
+// cgroup limit above us. 0 if it cannot be told.
+uint64_t ReadAvailableMemoryBytes(const std::string& root);
+
+}  // namespace mili::worker

@@ -1,0 +1,127 @@
+// Engine: takes plans, computes them in order, hands the results back in order. One engine thread
+// judges a plan and lays out its batch while the stream's executor computes the one before; one
+// result thread delivers. It never knows of requests or of gRPC.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include "common/base/ids.h"
+#include "common/base/mailbox.h"
+#include "common/core/memory_plan.h"
+#include "common/core/step_plan.h"
+#include "worker/device/event.h"
+#include "worker/device/stream.h"
+#include "worker/engine/slot_memory.h"
+#include "worker/engine/slot_table.h"
+#include "worker/model/backend.h"
+
+namespace mili::worker {
+
+// Where an epoch's results go. Called on the engine's threads, must not block.
+class ResultSink {
+ public:
+  virtual ~ResultSink() = default;
+  // In the order of step_id.
+  virtual void OnResult(StepResult result) = 0;
+  // A plan broke the contract; nothing more will be computed for this epoch.
+  virtual void OnRefused(absl::Status status) = 0;
+};
+
+// What one step cost, for metrics.
+struct StepStats {
+  absl::Duration compute;
+  absl::Duration idle;
+  uint32_t num_tokens = 0;
+  uint32_t num_rows = 0;
+};
+
+class Engine {
+ public:
+  struct Options {
+    SlotTable::Limits limits;
+    // Called on the executor thread after each step. May be empty.
+    std::function<void(const StepStats&)> on_step;
+  };
+  // `backend` outlives the engine.
+  Engine(Options options, Backend* backend);
+  // Computes what is under way, delivers it, ends its threads.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Opens an epoch with every slot empty. FAILED_PRECONDITION: the epoch is not newer than the
+  // last, or another one is open. Thread-safe, as are the two below.
+  absl::Status Attach(Epoch epoch, std::shared_ptr<ResultSink> sink);
+  // Hands a plan over. FAILED_PRECONDITION: its epoch is not the open one. RESOURCE_EXHAUSTED: far
+  // more plans stand in line than any router sends.
+  absl::Status Post(StepPlan plan);
+  // Closes the epoch if it is open: slots are dropped, steps not begun are not computed, results
+  // under way may still come.
+  void Detach(Epoch epoch);
+
+  Epoch last_epoch() const;
+
+ private:
+  struct Opened {
+    Epoch epoch;
+    std::shared_ptr<ResultSink> sink;
+  };
+  struct Closed {};
+  using Message = std::variant<Opened, StepPlan, Closed>;
+  struct Delivery {
+    std::shared_ptr<ResultSink> sink;
+    StepResult result;
+  };
+  // A batch and what it takes to run and answer it.
+  struct Staged {
+    StepBatch batch;
+    std::shared_ptr<ResultSink> sink;
+    Event free{true};
+  };
+
+  void EngineMain();
+  void ResultMain();
+  void Submit(StepPlan plan);
+  void RunStep(Staged& staged);                        // executor thread
+  void Compute(StepBatch& batch, StepResult* result);  // executor thread
+
+  const Options options_;
+  Backend* const backend_;
+
+  mutable Mutex mutex_;
+  Epoch open_epoch_ MILI_GUARDED_BY(mutex_);
+  Epoch last_epoch_ MILI_GUARDED_BY(mutex_);
+  // The same as open_epoch_, for the executor to skip steps nobody waits for.
+  std::atomic<uint64_t> live_epoch_{0};
+
+  // Engine thread only.
+  SlotTable slots_;
+  Opened session_;
+  size_t next_staged_ = 0;
+  std::array<Staged, kNumStepBatches> staged_;
+
+  // Executor thread only.
+  SlotMemory memory_;
+  std::vector<SampleTask> tasks_;
+  std::vector<SampleRow> task_rows_;
+  std::vector<TokenOutcome> sampled_;
+  std::vector<TokenOutcome> scored_;
+  absl::Time last_end_;
+
+  Mailbox<Message> messages_;
+  Mailbox<Delivery> deliveries_;
+  Stream stream_;
+  std::thread result_thread_;
+  std::thread engine_thread_;
+};
+
+}  // namespace mili::worker
