@@ -1,0 +1,52 @@
+#include "common/text/byte_level.h"
+
+#include <array>
+
+#include "common/text/utf8.h"
+
+namespace mili::text {
+namespace {
+
+constexpr uint32_t kFirstSubstitute = 0x100;
+constexpr uint32_t kEnd = kFirstSubstitute + 68;
+
+constexpr bool StandsForItself(uint32_t c) {
+  return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255);
+}
+
+constexpr std::array<uint16_t, 256> kCharOfByte = [] {
+  std::array<uint16_t, 256> chars{};
+  uint16_t next = kFirstSubstitute;
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    chars[byte] = StandsForItself(byte) ? static_cast<uint16_t>(byte) : next++;
+  }
+  return chars;
+}();
+
+constexpr std::array<int16_t, kEnd> kByteOfChar = [] {
+  std::array<int16_t, kEnd> bytes{};
+  for (int16_t& byte : bytes) byte = -1;
+  for (int16_t byte = 0; byte < 256; ++byte) bytes[kCharOfByte[byte]] = byte;
+  return bytes;
+}();
+
+}  // namespace
+
+uint32_t ByteLevelChar(uint8_t byte) { return kCharOfByte[byte]; }
+
+std::optional<std::string> ByteLevelBytes(std::string_view spelling) {
+  std::string bytes;
+  for (size_t i = 0; i < spelling.size();) {
+    const CodePoint c = DecodeAt(spelling.data() + i);
+    if (c.value >= kEnd || kByteOfChar[c.value] < 0) return std::nullopt;
+    bytes.push_back(static_cast<char>(kByteOfChar[c.value]));
+    i += c.size_bytes;
+  }
+  return bytes;
+}
+
+std::string ByteLevelDecode(std::string_view spelling) {
+  return ByteLevelBytes(spelling).value_or(std::string(spelling));
+}
+
+}  // namespace mili::text

@@ -1,0 +1,23 @@
+// The byte-level alphabet of GPT-2: one printable character for each byte, in which vocabularies
+// spell their tokens. Source of the order: Hugging Face tokenizers, pre_tokenizers/byte_level.rs.
+// Pure functions, any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mili::text {
+
+// The character of a byte: itself for 33-126, 161-172, 174-255; the others follow from U+0100.
+uint32_t ByteLevelChar(uint8_t byte);
+
+// The bytes that a token stands for: of each character its byte, or, if one character is not of the
+// alphabet, the text itself. `spelling` is valid UTF-8.
+std::string ByteLevelDecode(std::string_view spelling);
+
+// As above, but nothing if a character is not of the alphabet.
+std::optional<std::string> ByteLevelBytes(std::string_view spelling);
+
+}  // namespace mili::text

@@ -1,0 +1,142 @@
+#include "common/text/nfc.h"
+
+#include <algorithm>
+#include <span>
+
+#include "common/text/unicode_tables.h"
+#include "common/text/utf8.h"
+
+namespace mili::text {
+namespace {
+
+// Hangul syllables, by arithmetic: section 3.12 of the Unicode standard.
+constexpr uint32_t kSBase = 0xAC00, kLBase = 0x1100, kVBase = 0x1161, kTBase = 0x11A7;
+constexpr uint32_t kLCount = 19, kVCount = 21, kTCount = 28, kSCount = kLCount * kVCount * kTCount;
+
+uint8_t CombiningClass(uint32_t code_point) {
+  const ClassRange* range = FindRange<ClassRange>(kCombiningClasses, code_point);
+  return range ? range->combining_class : 0;
+}
+
+template <typename Row>
+const Row* FindRow(std::span<const Row> rows, uint32_t Row::*key, uint32_t code_point) {
+  const auto row = std::lower_bound(
+      rows.begin(), rows.end(), code_point,
+      [key](const Row& candidate, uint32_t value) { return candidate.*key < value; });
+  return row != rows.end() && (*row).*key == code_point ? &*row : nullptr;
+}
+
+uint64_t PairKey(uint32_t first, uint32_t second) { return uint64_t{first} << 32 | second; }
+
+}  // namespace
+
+Nfc::Nfc() : eventful_(0x110000, false) {
+  for (const ClassRange& range : kCombiningClasses) {
+    for (uint32_t c = range.first; c <= range.last; ++c) eventful_[c] = true;
+  }
+  for (const FullDecomposition& row : kOtherDecompositions) eventful_[row.code_point] = true;
+  for (uint32_t c = kVBase; c < kVBase + kVCount; ++c) eventful_[c] = true;
+  for (uint32_t c = kTBase + 1; c < kTBase + kTCount; ++c) eventful_[c] = true;
+  for (const Decomposition& row : kComposites) {
+    eventful_[row.second] = true;
+    pairs_.emplace_back(PairKey(row.first, row.second), row.composed);
+  }
+  std::sort(pairs_.begin(), pairs_.end());
+}
+
+bool Nfc::Keeps(std::string_view text) const {
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint c = DecodeAt(text.data() + i);
+    if (!IsPlain(c.value)) return false;
+    i += c.size_bytes;
+  }
+  return true;
+}
+
+std::string Nfc::Normalize(std::string_view text) const {
+  std::vector<Mark> marks;
+  marks.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint c = DecodeAt(text.data() + i);
+    Decompose(c.value, marks);
+    i += c.size_bytes;
+  }
+  const auto is_starter = [](const Mark& mark) { return mark.combining_class == 0; };
+  for (auto run = marks.begin(); run != marks.end();) {
+    run = std::find_if_not(run, marks.end(), is_starter);
+    const auto end = std::find_if(run, marks.end(), is_starter);
+    std::stable_sort(run, end, [](const Mark& a, const Mark& b) {
+      return a.combining_class < b.combining_class;
+    });
+    run = end;
+  }
+  Compose(marks);
+  std::string out;
+  out.reserve(text.size());
+  for (const Mark& mark : marks) AppendCodePoint(mark.code_point, out);
+  return out;
+}
+
+void Nfc::Decompose(uint32_t c, std::vector<Mark>& out) const {
+  if (c < 0xC0) {
+    out.push_back({c, 0});
+  } else if (c - kSBase < kSCount) {
+    const uint32_t index = c - kSBase;
+    out.push_back({kLBase + index / (kVCount * kTCount), 0});
+    out.push_back({kVBase + index % (kVCount * kTCount) / kTCount, 0});
+    if (index % kTCount != 0) out.push_back({kTBase + index % kTCount, 0});
+  } else if (const auto* pair = FindRow<Decomposition>(kComposites, &Decomposition::composed, c)) {
+    Decompose(pair->first, out);  // at most three deep: the tables are of the longest chain
+    out.push_back({pair->second, CombiningClass(pair->second)});
+  } else if (const auto* full = FindRow<FullDecomposition>(kOtherDecompositions,
+                                                           &FullDecomposition::code_point, c)) {
+    for (uint32_t to : full->to) {
+      if (to != 0) out.push_back({to, CombiningClass(to)});
+    }
+  } else {
+    out.push_back({c, CombiningClass(c)});
+  }
+}
+
+// Section 3.11, canonical composition: a mark joins the last starter unless a mark of its own or
+// a higher class stands between.
+void Nfc::Compose(std::vector<Mark>& marks) const {
+  size_t size = 0;
+  size_t starter = 0;
+  bool has_starter = false;
+  int last_class = -1;  // -1: nothing between
+  for (const Mark mark : marks) {
+    if (has_starter && last_class < mark.combining_class) {
+      const uint32_t composed = Composed(marks[starter].code_point, mark.code_point);
+      if (composed != 0) {
+        marks[starter].code_point = composed;
+        continue;
+      }
+    }
+    if (mark.combining_class == 0) {
+      starter = size;
+      has_starter = true;
+      last_class = -1;
+    } else {
+      last_class = mark.combining_class;
+    }
+    marks[size++] = mark;
+  }
+  marks.resize(size);
+}
+
+uint32_t Nfc::Composed(uint32_t first, uint32_t second) const {
+  if (IsPlain(second)) return 0;
+  if (first - kLBase < kLCount && second - kVBase < kVCount) {
+    return kSBase + ((first - kLBase) * kVCount + (second - kVBase)) * kTCount;
+  }
+  if (first - kSBase < kSCount && (first - kSBase) % kTCount == 0 && second - kTBase < kTCount &&
+      second != kTBase) {
+    return first + (second - kTBase);
+  }
+  const uint64_t key = PairKey(first, second);
+  const auto found = std::lower_bound(pairs_.begin(), pairs_.end(), std::pair(key, uint32_t{0}));
+  return found != pairs_.end() && found->first == key ? found->second : 0;
+}
+
+}  // namespace mili::text

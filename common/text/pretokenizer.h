@@ -1,0 +1,47 @@
+// Cuts text into the words that BPE works on. The regular expressions of the known model families
+// are run by hand-written scanners, in one pass and linear time; others are refused, since no
+// regular expression library at hand has the Unicode data of Hugging Face tokenizers.
+// Immutable once made, any thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <absl/functional/function_ref.h>
+
+#include "common/text/unicode.h"
+
+namespace mili::text {
+
+// One step of a pre_tokenizer; each works on every piece that the one before has made.
+enum class SplitStep {
+  kGpt2,              // the pattern of GPT-2
+  kQwen2,             // of Qwen2 and Qwen3: one digit a word
+  kLlama3,            // of Llama 3: one to three digits a word
+  kIndividualDigits,  // Digits: each digit a piece of its own
+  kContiguousDigits,  // Digits: each run of digits
+  kPrefixSpace,       // a space in front of a piece that has none
+};
+
+// The step of a Split whose pattern is exactly this text.
+std::optional<SplitStep> StepOfPattern(std::string_view pattern);
+
+class PreTokenizer {
+ public:
+  explicit PreTokenizer(std::vector<SplitStep> steps) : steps_(std::move(steps)) {}
+
+  using OnWord = absl::FunctionRef<void(std::string_view word)>;
+
+  // `text` is valid UTF-8. Words come in order and are valid during the call only; none is empty.
+  void Split(std::string_view text, OnWord on_word) const;
+
+ private:
+  void Run(size_t step, std::string_view text, OnWord on_word) const;
+
+  std::vector<SplitStep> steps_;
+  CharClasses classes_;
+};
+
+}  // namespace mili::text

@@ -1,0 +1,139 @@
+#include "common/text/word_scanner.h"
+
+#include <cstdint>
+#include <limits>
+
+#include "common/text/utf8.h"
+
+namespace mili::text {
+namespace {
+
+struct Char {
+  uint32_t value;
+  uint32_t size_bytes;
+  CharClass char_class;
+};
+
+bool IsNewline(uint32_t c) { return c == '\r' || c == '\n'; }
+
+class Cursor {
+ public:
+  Cursor(std::string_view text, const CharClasses& classes) : text_(text), classes_(classes) {}
+
+  bool AtEnd(size_t at) const { return at >= text_.size(); }
+  Char At(size_t at) const {
+    const CodePoint c = DecodeAt(text_.data() + at);
+    return {c.value, c.size_bytes, classes_.Of(c.value)};
+  }
+  bool Is(size_t at, CharClass char_class) const {
+    return !AtEnd(at) && At(at).char_class == char_class;
+  }
+
+  // The end of the run of at most `max` characters of the class from `at` on.
+  size_t Run(size_t at, CharClass char_class, int max = std::numeric_limits<int>::max()) const {
+    for (; max > 0 && !AtEnd(at); --max) {
+      const Char c = At(at);
+      if (c.char_class != char_class) break;
+      at += c.size_bytes;
+    }
+    return at;
+  }
+
+  // \s+(?!\S)|\s+ : the white space at the front, less its last character if a word follows.
+  size_t Spaces() const {
+    size_t last = 0;
+    size_t at = 0;
+    while (!AtEnd(at)) {
+      const Char c = At(at);
+      if (c.char_class != CharClass::kSpace) break;
+      last = at;
+      at += c.size_bytes;
+    }
+    return AtEnd(at) || last == 0 ? at : last;
+  }
+
+  // \s*[\r\n]+ : up to the last line end in the white space at the front; 0 if there is none.
+  size_t ThroughLastNewline() const {
+    size_t end = 0;
+    for (size_t at = 0; !AtEnd(at);) {
+      const Char c = At(at);
+      if (c.char_class != CharClass::kSpace) break;
+      at += c.size_bytes;
+      if (IsNewline(c.value)) end = at;
+    }
+    return end;
+  }
+
+  unsigned char Byte(size_t at) const {
+    return at < text_.size() ? static_cast<unsigned char>(text_[at]) : 0;
+  }
+
+ private:
+  std::string_view text_;
+  const CharClasses& classes_;
+};
+
+// 's|'t|'re|'ve|'m|'ll|'d : its size, or 0. The first byte is the apostrophe.
+size_t Contraction(const Cursor& text, bool any_case) {
+  const auto letter = [&](size_t at) -> unsigned char {
+    const unsigned char c = text.Byte(at);
+    return any_case && c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+  };
+  switch (letter(1)) {
+    case 's':
+    case 't':
+    case 'm':
+    case 'd':
+      return 2;
+    case 'r':
+    case 'v':
+      return letter(2) == 'e' ? 3 : 0;
+    case 'l':
+      return letter(2) == 'l' ? 3 : 0;
+    case 0xC5:  // U+017F, the long s, is an s in any case
+      return any_case && text.Byte(2) == 0xBF ? 3 : 0;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+size_t Gpt2Word(std::string_view word, const CharClasses& classes) {
+  const Cursor text(word, classes);
+  if (text.Byte(0) == '\'') {
+    if (const size_t size = Contraction(text, /*any_case=*/false)) return size;
+  }
+  // " ?" and a run of one class.
+  const size_t begin = text.Byte(0) == ' ' ? 1 : 0;
+  if (!text.AtEnd(begin)) {
+    const CharClass char_class = text.At(begin).char_class;
+    if (char_class != CharClass::kSpace) return text.Run(begin, char_class);
+  }
+  return text.Spaces();
+}
+
+size_t Qwen2Word(std::string_view word, const CharClasses& classes, int max_digits) {
+  const Cursor text(word, classes);
+  if (text.Byte(0) == '\'') {
+    if (const size_t size = Contraction(text, /*any_case=*/true)) return size;
+  }
+  const Char first = text.At(0);
+  // [^\r\n\p{L}\p{N}]?\p{L}+
+  if (first.char_class == CharClass::kLetter) return text.Run(0, CharClass::kLetter);
+  if (first.char_class == CharClass::kNumber) return text.Run(0, CharClass::kNumber, max_digits);
+  if (!IsNewline(first.value) && text.Is(first.size_bytes, CharClass::kLetter)) {
+    return text.Run(first.size_bytes, CharClass::kLetter);
+  }
+  //  ?[^\s\p{L}\p{N}]+[\r\n]*
+  const size_t begin = first.value == ' ' ? 1 : 0;
+  if (text.Is(begin, CharClass::kOther)) {
+    size_t end = text.Run(begin, CharClass::kOther);
+    while (IsNewline(text.Byte(end))) ++end;
+    return end;
+  }
+  if (const size_t end = text.ThroughLastNewline()) return end;
+  return text.Spaces();
+}
+
+}  // namespace mili::text
