@@ -65,6 +65,21 @@ bool FlagTable::IsSet(std::string_view name) const {
   return entries_[*idx].origin != Origin::kDefault;
 }
 
+std::vector<std::string> FlagTable::Arguments(std::string_view name) const {
+  const std::optional<size_t> idx = FindEntry(name);
+  MILI_CHECK(idx.has_value(), "no such flag");
+  const Entry& entry = entries_[*idx];
+  std::vector<std::string> arguments;
+  if (entry.origin == Origin::kDefault) return arguments;
+  const std::string head = absl::StrCat("--", entry.flag.name, "=");
+  if (auto* const* list = std::get_if<std::vector<std::string>*>(&entry.flag.target)) {
+    for (const std::string& item : **list) arguments.push_back(head + item);
+  } else if (const std::optional<std::string> text = ReadValue(entry.flag)) {
+    arguments.push_back(head + *text);
+  }
+  return arguments;
+}
+
 std::optional<size_t> FlagTable::FindEntry(std::string_view name) const {
   const std::string dashed = absl::StrReplaceAll(ToAbsl(name), {{"_", "-"}});
   for (size_t i = 0; i < entries_.size(); ++i) {

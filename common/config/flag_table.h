@@ -28,7 +28,8 @@ class FlagTable {
   using Target =
       std::variant<bool*, int32_t*, uint32_t*, int64_t*, uint64_t*, double*, std::string*,
                    absl::Duration*, std::vector<std::string>*, std::optional<std::string>*,
-                   std::optional<uint32_t>*, std::optional<uint64_t>*, std::optional<double>*>;
+                   std::optional<int32_t>*, std::optional<uint32_t>*, std::optional<int64_t>*,
+                   std::optional<uint64_t>*, std::optional<double>*>;
 
   struct Flag {
     std::string name;  // without dashes, e.g. "max-num-seqs"; its variable is MILI_MAX_NUM_SEQS
@@ -66,6 +67,10 @@ class FlagTable {
   // A bool flag is set by --name, cleared by --no-name, or takes --name=true|false. "--" ends the
   // flags. INVALID_ARGUMENT, in one line; targets may be half written then.
   absl::StatusOr<Outcome> Parse(int argc, const char* const* argv, const char* const* environ);
+
+  // The flag as another program may be given it: "--name=value", one for each item of a list; empty
+  // if it holds its default. Not masked.
+  std::vector<std::string> Arguments(std::string_view name) const;
 
   // Whether a flag or a positional got its value from anything but its default.
   bool IsSet(std::string_view name) const;

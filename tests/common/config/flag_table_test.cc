@@ -373,6 +373,19 @@ TEST_F(FlagTableTest, WhatPrintConfigWritesCanBeReadAgain) {
   EXPECT_THAT(again.workers, ElementsAre("[::1]:4", "b, c"));
 }
 
+TEST_F(FlagTableTest, ArgumentsHandOnWhatWasSet) {
+  ASSERT_TRUE(Parse({"--no-enable-cache", "--timeout=1500ms", "--memory-bytes=1GiB", "--worker=a b",
+                     "--worker=c"},
+                    {"MILI_PORT=5"})
+                  .ok());
+  EXPECT_THAT(table_.Arguments("enable-cache"), ElementsAre("--enable-cache=false"));
+  EXPECT_THAT(table_.Arguments("timeout"), ElementsAre("--timeout=1.5s"));
+  EXPECT_THAT(table_.Arguments("memory-bytes"), ElementsAre("--memory-bytes=1GiB"));
+  EXPECT_THAT(table_.Arguments("worker"), ElementsAre("--worker=a b", "--worker=c"));
+  EXPECT_THAT(table_.Arguments("port"), ElementsAre("--port=5"));
+  EXPECT_THAT(table_.Arguments("seed"), IsEmpty());
+}
+
 TEST_F(FlagTableTest, SettingsAreInOrderAndMasked) {
   ASSERT_TRUE(Parse({"--api-key=hush"}).ok());
   const auto settings = table_.Settings();
