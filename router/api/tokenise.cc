@@ -1,0 +1,30 @@
+#include "router/api/tokenise.h"
+
+#include "common/base/status_macros.h"
+#include "common/wire/status_wire.h"
+
+namespace mili::router {
+
+absl::StatusOr<std::vector<TokenId>> Tokenise(const Prompt& prompt, const ServedModel& model,
+                                              std::optional<bool> add_special_tokens) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) return *ids;
+  if (model.tokenizer == nullptr) {
+    return BadField("prompt", "this model comes without a tokenizer; send token ids");
+  }
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    return model.tokenizer->Encode(
+        *text, {.add_special_tokens = add_special_tokens.value_or(true), .parse_special = true});
+  }
+  if (model.encode_chat == nullptr) {
+    return BadField("messages", "this model comes without a chat template; send text");
+  }
+  MILI_ASSIGN_OR_RETURN(std::vector<TokenId> ids, model.encode_chat(std::get<ChatPrompt>(prompt)));
+  if (add_special_tokens.value_or(false)) {
+    const std::vector<TokenId> added =
+        model.tokenizer->Encode("", {.add_special_tokens = true, .parse_special = true});
+    ids.insert(ids.begin(), added.begin(), added.end());
+  }
+  return ids;
+}
+
+}  // namespace mili::router
