@@ -1,0 +1,118 @@
+// AVX2 with FMA and F16C: 8 lanes.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/cpu/vec.h"
+
+namespace mili::kernels {
+namespace {
+
+struct Isa {
+  typedef float F __attribute__((vector_size(32)));
+  typedef int32_t I __attribute__((vector_size(32)));
+  static constexpr int kLanes = 8;
+  static constexpr int kTokenTile = 4;
+  static constexpr int kFloatRows = 2;
+  static constexpr int kFloatTokens = 4;
+  static constexpr int kSignedOffset = 0;
+
+  static MILI_INLINE F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static MILI_INLINE float ReduceAdd(F v) {
+    __m128 s = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
+    s = s + _mm_movehl_ps(s, s);
+    return s[0] + s[1];
+  }
+  static MILI_INLINE float ReduceMax(F v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return s[0] > s[1] ? s[0] : s[1];
+  }
+
+  static MILI_INLINE F ReduceRows(const F* rows) {
+    __m256 pairs[4], quads[2];
+    for (int i = 0; i < 4; ++i) {
+      pairs[i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]) +
+                 _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+      const __m256d lo = _mm256_castps_pd(pairs[2 * i]);
+      const __m256d hi = _mm256_castps_pd(pairs[2 * i + 1]);
+      quads[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(lo, hi)) +
+                 _mm256_castpd_ps(_mm256_unpackhi_pd(lo, hi));
+    }
+    return _mm256_permute2f128_ps(quads[0], quads[1], 0x20) +
+           _mm256_permute2f128_ps(quads[0], quads[1], 0x31);
+  }
+
+  static MILI_INLINE F LoadHalf(const void* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  static MILI_INLINE F LoadBf16(const void* p) {
+    const __m128i half = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  static MILI_INLINE void StoreBf16(void* p, F v) {
+    const I bits = reinterpret_cast<I>(v);
+    const I rounded = bits + (((bits >> 16) & 1) + 0x7fff);
+    const I result = v != v ? (bits | 0x400000) : rounded;
+    const __m256i high = _mm256_srli_epi32(reinterpret_cast<__m256i>(result), 16);
+    const __m256i packed =
+        _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), _MM_SHUFFLE(3, 1, 2, 0));
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+  }
+  static MILI_INLINE F HalfOfLow16(I v) {
+    const __m256i low = _mm256_and_si256(reinterpret_cast<__m256i>(v), _mm256_set1_epi32(0xffff));
+    const __m256i packed =
+        _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), _MM_SHUFFLE(3, 1, 2, 0));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+  }
+
+  static MILI_INLINE __m128i FourDwords(const uint8_t* base, int64_t stride) {
+    __m128i v = _mm_loadu_si32(base);
+    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + stride), 1);
+    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + 2 * stride), 2);
+    return _mm_insert_epi32(v, LoadAs<int32_t>(base + 3 * stride), 3);
+  }
+  static MILI_INLINE I LoadDwords(const uint8_t* base, int64_t stride) {
+    return reinterpret_cast<I>(
+        _mm256_inserti128_si256(_mm256_castsi128_si256(FourDwords(base, stride)),
+                                FourDwords(base + 4 * stride, stride), 1));
+  }
+
+  static MILI_INLINE void Transpose16(const uint8_t* base, int64_t stride, I* out) {
+    __m256i rows[4];  // rows[i]: rows i and i + 4
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t* p = base + i * stride;
+      rows[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(LoadAs<__m128i>(p)),
+                                        LoadAs<__m128i>(p + 4 * stride), 1);
+    }
+    const __m256i ab_lo = _mm256_unpacklo_epi32(rows[0], rows[1]);
+    const __m256i ab_hi = _mm256_unpackhi_epi32(rows[0], rows[1]);
+    const __m256i cd_lo = _mm256_unpacklo_epi32(rows[2], rows[3]);
+    const __m256i cd_hi = _mm256_unpackhi_epi32(rows[2], rows[3]);
+    out[0] = reinterpret_cast<I>(_mm256_unpacklo_epi64(ab_lo, cd_lo));
+    out[1] = reinterpret_cast<I>(_mm256_unpackhi_epi64(ab_lo, cd_lo));
+    out[2] = reinterpret_cast<I>(_mm256_unpacklo_epi64(ab_hi, cd_hi));
+    out[3] = reinterpret_cast<I>(_mm256_unpackhi_epi64(ab_hi, cd_hi));
+  }
+
+  // maddubs adds two products in 16 bits: 2 * 127 * 127 fits.
+  static MILI_INLINE I SumOfPairs(I sum, __m256i pairs) {
+    const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return sum + reinterpret_cast<I>(quads);
+  }
+  static MILI_INLINE I Dot(I sum, I w, int32_t x) {
+    return SumOfPairs(sum,
+                      _mm256_maddubs_epi16(reinterpret_cast<__m256i>(w), _mm256_set1_epi32(x)));
+  }
+  // |w| as unsigned (up to 128) and the sign on x, which is within +-127: 2 * 128 * 127 fits too.
+  static MILI_INLINE I DotSigned(I sum, I w, int32_t x) {
+    const __m256i v = reinterpret_cast<__m256i>(w);
+    return SumOfPairs(
+        sum, _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_sign_epi8(_mm256_set1_epi32(x), v)));
+  }
+};
+
+}  // namespace
+}  // namespace mili::kernels

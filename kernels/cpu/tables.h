@@ -1,0 +1,13 @@
+// The tables of the instruction sets, one source file each with its own compiler flags. Only
+// kernels.cc calls these, after it has asked the CPU.
+#pragma once
+
+#include "kernels/params.h"
+
+namespace mili::kernels {
+
+const CpuKernels& Avx512VnniKernels();
+const CpuKernels& Avx2Kernels();
+const CpuKernels& PortableKernels();
+
+}  // namespace mili::kernels
