@@ -94,6 +94,11 @@ absl::Status ExpiryOf(const SchedulerState& state, const RequestRecord& record, 
 
 }  // namespace
 
+absl::Status CheckFits(const SchedulerOptions& options, const WorkerFacts& facts,
+                       const Request& request) {
+  return CheckFits(CapacityOf(options, facts), request);
+}
+
 absl::Status CheckFacts(const WorkerFacts& facts) {
   const auto zero = [](absl::string_view name) {
     return absl::FailedPreconditionError(absl::StrCat("the worker reports ", name, " = 0"));
@@ -127,6 +132,16 @@ absl::Status Scheduler::Add(RequestPtr request) {
   return absl::OkStatus();
 }
 
+void Scheduler::Refuse(const Request& request, const absl::Status& status) {
+  for (uint32_t i = 0; i < request.num_choices; ++i) {
+    TokenEvent event;
+    event.request = request.key;
+    event.choice_idx = i;
+    event.finish = Failed(status);
+    state_.events.push_back(std::move(event));
+  }
+}
+
 bool Scheduler::Cancel(RequestKey key, const absl::Status& reason) {
   const auto it = state_.requests.find(key);
   if (it == state_.requests.end()) return false;
@@ -154,6 +169,12 @@ bool Scheduler::FinishChoice(RequestKey key, uint32_t choice_idx) {
   event.finish = Ended(FinishReason::kStop);
   EndSequence(state_, sequence, std::move(event));
   return true;
+}
+
+void Scheduler::FailAll(const absl::Status& status) {
+  while (!state_.requests.empty()) {
+    EndRequest(state_, *state_.requests.begin()->second, Failed(status));
+  }
 }
 
 std::optional<StepPlan> Scheduler::Next(absl::Time now) { return PlanStep(state_, now); }

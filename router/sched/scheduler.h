@@ -28,12 +28,18 @@ class Scheduler {
   // (INVALID_ARGUMENT) is refused and leaves no trace; without one that is found at OpenEpoch.
   absl::Status Add(RequestPtr request);
 
+  // Every choice of a request that was never added ends with `status`.
+  void Refuse(const Request& request, const absl::Status& status);
+
   // The unfinished choices end now: with `reason`, or with FinishReason::kStop if it is OK. Unknown
   // keys are passed over here and below; false then.
   bool Cancel(RequestKey key, const absl::Status& reason);
   bool FinishChoice(RequestKey key, uint32_t choice_idx);
   // As Cancel, with FinishReason::kAbort.
   bool Abort(RequestKey key);
+
+  // Ends every request with `status`.
+  void FailAll(const absl::Status& status);
 
   // The next step to send, if there is one to compute and the run-ahead depth allows it.
   std::optional<StepPlan> Next(absl::Time now);
@@ -73,6 +79,10 @@ class Scheduler {
  private:
   SchedulerState state_;
 };
+
+// Whether a worker with sane facts could ever run the request; INVALID_ARGUMENT if not.
+absl::Status CheckFits(const SchedulerOptions& options, const WorkerFacts& facts,
+                       const Request& request);
 
 // FAILED_PRECONDITION if a worker's facts cannot be scheduled with (a zero size, a context that
 // does not fit the pages).

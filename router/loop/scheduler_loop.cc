@@ -1,0 +1,206 @@
+#include "router/loop/scheduler_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+
+#include "common/base/check.h"
+
+namespace mili::router {
+namespace {
+
+uint32_t NumTokens(const StepPlan& plan) {
+  uint32_t num = 0;
+  for (const SeqStep& row : plan.step) num += row.num_tokens;
+  return num;
+}
+
+}  // namespace
+
+SchedulerLoop::SchedulerLoop(size_t group_idx, LoopOptions options,
+                             std::unique_ptr<GroupClient> client, LoopNeighbours* neighbours,
+                             RequestBoard* board, SchedulerProbe* probe, Clock* clock)
+    : group_idx_(group_idx),
+      options_(options),
+      client_(std::move(client)),
+      neighbours_(neighbours),
+      board_(board),
+      probe_(probe),
+      clock_(clock),
+      name_(absl::StrCat("worker ", absl::StrJoin(client_->addresses(), ","))),
+      mailbox_(options.mailbox_capacity),
+      scheduler_(options.scheduler),
+      delivery_(probe),
+      watch_(options.step_timeout) {
+  Publish();
+}
+
+SchedulerLoop::~SchedulerLoop() {
+  MILI_CHECK(!thread_.joinable(), "a loop is stopped before it is destroyed");
+}
+
+void SchedulerLoop::Start() {
+  thread_ = std::thread([this] { Run(); });
+  client_->Start(this);
+}
+
+void SchedulerLoop::StopClient() { client_->Stop(); }
+
+void SchedulerLoop::Join() {
+  mailbox_.Post(StopEvent{});
+  thread_.join();
+}
+
+void SchedulerLoop::FailLeftovers() {
+  mailbox_.Close();
+  HandleAll(mailbox_.TakeAll());
+  scheduler_.LoseEpoch(clock_->Now());
+  scheduler_.FailAll(absl::UnavailableError("the server is shutting down"));
+  not_ready_reason_ = "the server is shutting down";
+  Publish();
+  delivery_.Send();
+}
+
+GroupSnapshot SchedulerLoop::Snapshot() const {
+  MutexLock lock(published_mutex_);
+  return snapshot_;
+}
+
+uint32_t SchedulerLoop::QueuePlace(RequestKey key) const {
+  MutexLock lock(published_mutex_);
+  const auto it = std::find(waiting_.begin(), waiting_.end(), key);
+  return it == waiting_.end() ? 0 : static_cast<uint32_t>(it - waiting_.begin()) + 1;
+}
+
+void SchedulerLoop::OnProgress(uint64_t loaded_bytes, uint64_t total_bytes) {
+  mailbox_.Post(ProgressEvent{loaded_bytes, total_bytes});
+}
+
+void SchedulerLoop::OnAttached(Epoch epoch, const WorkerFacts& facts) {
+  mailbox_.Post(AttachedEvent{epoch, facts});
+}
+
+void SchedulerLoop::OnResult(StepResult result) { mailbox_.Post(StepDoneEvent{std::move(result)}); }
+
+void SchedulerLoop::OnLost(Epoch epoch, absl::Status reason) {
+  mailbox_.Post(LostEvent{epoch, std::move(reason)});
+}
+
+void SchedulerLoop::Run() {
+  while (!is_stopping_) {
+    HandleAll(mailbox_.TakeAll(NextWake()));
+    CheckDeadlines();
+    SendPlans();
+    MoveAway();
+    Publish();
+    delivery_.Send();
+  }
+}
+
+// The mailbox waits by the machine's clock, whatever clock the loop was given.
+absl::Time SchedulerLoop::NextWake() const {
+  const absl::Time now = clock_->Now();
+  absl::Time wake = scheduler_.next_deadline();
+  if (!is_abandoned_) wake = std::min(wake, watch_.next_change(now));
+  if (wake == absl::InfiniteFuture()) return wake;
+  return absl::Now() + std::max(wake - now, absl::ZeroDuration());
+}
+
+void SchedulerLoop::HandleAll(std::vector<RouterEvent> events) {
+  for (RouterEvent& event : events) {
+    std::visit([this](auto& e) { Handle(std::move(e)); }, event);
+  }
+}
+
+void SchedulerLoop::CheckDeadlines() {
+  const absl::Time now = clock_->Now();
+  if (scheduler_.next_deadline() <= now) scheduler_.Expire(now, neighbours_->RetryAfter());
+  if (!is_abandoned_ && watch_.IsHopeless(now)) {
+    GiveUpEpoch(absl::DeadlineExceededError("a step was not answered in time"));
+  }
+}
+
+void SchedulerLoop::SendPlans() {
+  if (is_abandoned_) return;
+  const absl::Time now = clock_->Now();
+  while (std::optional<StepPlan> plan = scheduler_.Next(now)) {
+    const uint32_t num_tokens = NumTokens(*plan);
+    watch_.OnSent(num_tokens, now);
+    if (probe_ != nullptr) probe_->OnStepSent(num_tokens);
+    client_->Send(*std::move(plan));
+  }
+}
+
+// Without a worker of their own, requests go on at another group if one is ready.
+void SchedulerLoop::MoveAway() {
+  if (scheduler_.state().is_open() || scheduler_.is_idle()) return;
+  SchedulerLoop* peer = neighbours_->FindReadyPeer(group_idx_);
+  if (peer == nullptr) return;
+  // Nothing that happened here may be told after what will happen there.
+  Publish();
+  delivery_.Send();
+  for (std::unique_ptr<RequestRecord>& record : scheduler_.TakeRequests()) {
+    const RequestKey key = record->request->key;
+    peer->Post(AdoptEvent{std::move(record), delivery_.Take(key)});
+    // After the Adopt is posted: whoever reads the new place posts behind it.
+    board_->SetGroup(key, peer->group_idx());
+  }
+}
+
+void SchedulerLoop::Publish() {
+  const absl::Time now = clock_->Now();
+  const std::vector<RequestProgress> news = scheduler_.TakeNews();
+  board_->Update(news);
+  std::vector<TokenEvent> events = scheduler_.TakeEvents();
+  for (const TokenEvent& event : events) has_produced_token_ |= !event.tokens.empty();
+  const Delivery::Outcomes outcomes = delivery_.Account(std::move(events), news, now);
+
+  const SchedulerState& state = scheduler_.state();
+  GroupSnapshot snapshot;
+  snapshot.workers = client_->addresses();
+  snapshot.is_ready = state.is_open() && !is_abandoned_;
+  snapshot.has_produced_token = snapshot.is_ready && has_produced_token_;
+  snapshot.is_step_overdue = watch_.IsOverdue(now);
+  snapshot.not_ready_reason = snapshot.is_ready ? "" : not_ready_reason_;
+  snapshot.num_running = static_cast<uint32_t>(state.running.size());
+  snapshot.num_waiting = static_cast<uint32_t>(state.waiting.size()) + state.num_draining;
+  if (state.is_open()) {
+    snapshot.epoch = state.epoch;
+    snapshot.num_pages_total = state.pool->num_total();
+    snapshot.num_pages_free = state.pool->num_free();
+    snapshot.num_pages_leased = state.pool->num_leased();
+    snapshot.num_pages_cached = state.pool->num_cached();
+    snapshot.num_slots_total = state.num_slots_total();
+    snapshot.num_slots_free = static_cast<uint32_t>(state.free_slots.size());
+    MILI_CHECK(state.pool->adds_up(), "free + leased + cached is the total");
+    MILI_CHECK(!scheduler_.is_idle() || !state.in_flight.empty() || state.pool->num_leased() == 0,
+               "an idle scheduler holds no page");
+  }
+  snapshot.facts = facts_;
+  if (probe_ != nullptr) {
+    if (const uint64_t num = state.num_preemptions - num_preemptions_told_; num > 0) {
+      probe_->OnPreempted(static_cast<uint32_t>(num));
+      num_preemptions_told_ = state.num_preemptions;
+    }
+    probe_->OnSnapshot(group_idx_, snapshot);
+  }
+  {
+    MutexLock lock(published_mutex_);
+    snapshot_ = std::move(snapshot);
+    waiting_ = scheduler_.WaitingRequests();
+  }
+  is_ready_.store(state.is_open() && !is_abandoned_, std::memory_order_release);
+  if (state.is_open()) num_slots_.store(state.num_slots_total(), std::memory_order_relaxed);
+  board_->Finish(outcomes, now);
+}
+
+void SchedulerLoop::GiveUpEpoch(absl::Status reason) {
+  is_abandoned_ = true;
+  not_ready_reason_ = std::string(reason.message());
+  neighbours_->Log(absl::StrCat(name_, ": giving up the epoch: ", reason.ToString()));
+  client_->Abandon(std::move(reason));
+}
+
+}  // namespace mili::router

@@ -1,0 +1,97 @@
+// What each event does to a SchedulerLoop.
+#include <utility>
+
+#include <absl/strings/str_cat.h>
+
+#include "router/loop/scheduler_loop.h"
+
+namespace mili::router {
+
+void SchedulerLoop::Handle(SubmitEvent event) {
+  const RequestPtr request = event.request;
+  delivery_.Add(*request, std::move(event.sink));
+  if (absl::Status status = scheduler_.Add(request); !status.ok()) {
+    // The engine measured it by facts that have changed since: it fails like any other.
+    scheduler_.Refuse(*request, status);
+  }
+}
+
+void SchedulerLoop::Handle(AdoptEvent event) {
+  delivery_.Adopt(event.record->request->key, std::move(event.recipient));
+  scheduler_.Adopt(std::move(event.record));
+}
+
+void SchedulerLoop::Handle(CancelEvent event) {
+  const RequestKey key = event.key;
+  if (!scheduler_.Cancel(key, event.reason)) {
+    neighbours_->Forward(group_idx_, key, std::move(event));
+  }
+}
+
+void SchedulerLoop::Handle(FinishChoiceEvent event) {
+  const RequestKey key = event.key;
+  if (!scheduler_.FinishChoice(key, event.choice_idx)) {
+    neighbours_->Forward(group_idx_, key, event);
+  }
+}
+
+void SchedulerLoop::Handle(AbortEvent event) {
+  const RequestKey key = event.key;
+  if (!scheduler_.Abort(key)) neighbours_->Forward(group_idx_, key, event);
+}
+
+void SchedulerLoop::Handle(ProgressEvent event) {
+  not_ready_reason_ = event.total_bytes == 0
+                          ? std::string("the worker is reading the model's files")
+                          : absl::StrCat("the worker is loading: ", event.loaded_bytes >> 20,
+                                         " of ", event.total_bytes >> 20, " MiB");
+}
+
+void SchedulerLoop::Handle(AttachedEvent event) {
+  absl::Status status = CheckFacts(event.facts);
+  if (status.ok()) status = neighbours_->CheckModel(event.facts);
+  if (!status.ok()) {
+    GiveUpEpoch(std::move(status));
+    return;
+  }
+  is_abandoned_ = false;
+  has_produced_token_ = false;
+  watch_.Clear();
+  facts_ = event.facts;
+  scheduler_.OpenEpoch(event.epoch, event.facts);
+  neighbours_->Log(absl::StrCat(name_, ": epoch ", event.epoch.value, ", ", event.facts.model_name,
+                                " on ", event.facts.device));
+  Publish();  // peers look at the snapshot
+  neighbours_->OnReady(group_idx_);
+}
+
+void SchedulerLoop::Handle(StepDoneEvent event) {
+  const SchedulerState& state = scheduler_.state();
+  if (is_abandoned_ || !state.is_open() || event.result.epoch != state.epoch) return;
+  const absl::Time now = clock_->Now();
+  if (absl::Status status = scheduler_.Apply(std::move(event.result), now); !status.ok()) {
+    GiveUpEpoch(std::move(status));
+    return;
+  }
+  watch_.OnAnswered(now);
+}
+
+void SchedulerLoop::Handle(LostEvent event) {
+  const bool was_open = scheduler_.state().is_open();
+  const std::string reason(event.reason.message());
+  // A worker that is not there yet is lost again with every try; the log hears of it once.
+  if (was_open || not_ready_reason_ != reason) {
+    neighbours_->Log(absl::StrCat(name_, was_open ? ": lost: " : ": not reached: ", reason));
+  }
+  not_ready_reason_ = reason;
+  is_abandoned_ = false;
+  has_produced_token_ = false;
+  watch_.Clear();
+  scheduler_.LoseEpoch(clock_->Now());
+}
+
+void SchedulerLoop::Handle(PeerReadyEvent) {}  // the round that it wakes moves what it can
+
+void SchedulerLoop::Handle(StopEvent) { is_stopping_ = true; }
+
+}  // namespace mili::router
