@@ -48,7 +48,7 @@ class Reader : public nlohmann::json_sax<Json> {
   bool string(string_t& value) override {
     if (InMerges()) return Check(raw_.merges->AddLine(value));
     if (InMerge()) {
-      if (num_merge_parts_ == 2) return Fail("a merge of more than two tokens");
+      if (num_merge_parts_ == 2) return Fail(absl::StrCat(Where(), " has more than two tokens"));
       merge_[num_merge_parts_++] = std::move(value);
       return true;
     }

@@ -1,0 +1,91 @@
+#include "common/text/tokenizer.h"
+
+#include <atomic>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/text/test_tokenizers.h"
+
+namespace mili::text {
+namespace {
+
+TEST(TokenizerTest, ReadsInvalidUtf8AsReplacementCharacters) {
+  for (const std::string& name : TestTokenizerNames()) {
+    const auto tokenizer = LoadTestTokenizer(name);
+    EXPECT_EQ(tokenizer->Encode("a\xE2\x82z\xFF\xED\xA0\x80", {}),
+              tokenizer->Encode("a\uFFFDz\uFFFD\uFFFD\uFFFD\uFFFD", {}));
+  }
+}
+
+TEST(TokenizerTest, GivesEachTokenItsSpellingAndItsBytes) {
+  const auto tokenizer = LoadTestTokenizer("llama3");
+  const TokenId space = *tokenizer->Find("\u0120");  // the byte-level space
+  EXPECT_EQ(tokenizer->SpellingOf(space), "\u0120");
+  EXPECT_EQ(tokenizer->BytesOf(space), " ");
+  const TokenId bos = *tokenizer->Find("<|begin_of_text|>");
+  EXPECT_EQ(tokenizer->BytesOf(bos), "<|begin_of_text|>");
+  EXPECT_TRUE(tokenizer->IsSpecial(bos));
+  EXPECT_FALSE(tokenizer->IsSpecial(space));
+  EXPECT_FALSE(tokenizer->Find("no such token").has_value());
+}
+
+TEST(TokenizerTest, KnowsNothingOfIdsOutOfRange) {
+  const auto tokenizer = LoadTestTokenizer("qwen");
+  for (const TokenId id : {tokenizer->vocab_size(), UINT32_MAX}) {
+    EXPECT_EQ(tokenizer->BytesOf(id), "");
+    EXPECT_EQ(tokenizer->SpellingOf(id), "");
+    EXPECT_FALSE(tokenizer->IsSpecial(id));
+    EXPECT_EQ(tokenizer->Decode(std::vector<TokenId>{id}, false), "");
+  }
+}
+
+TEST(TokenizerTest, FindsEveryTokenBySpelling) {
+  for (const std::string& name : TestTokenizerNames()) {
+    const auto tokenizer = LoadTestTokenizer(name);
+    for (TokenId id = 0; id < tokenizer->vocab_size(); ++id) {
+      EXPECT_EQ(tokenizer->Find(tokenizer->SpellingOf(id)), id);
+    }
+  }
+}
+
+TEST(TokenizerTest, KeepsControlTextOfUsersAsText) {
+  const auto tokenizer = LoadTestTokenizer("qwen");
+  const std::string text = "<|im_end|><think>";
+  const auto ids = tokenizer->Encode(text, {.parse_special = false});
+  EXPECT_THAT(ids, testing::Not(testing::Contains(*tokenizer->Find("<|im_end|>"))));
+  EXPECT_EQ(ids.back(), *tokenizer->Find("<think>"));  // an added token that is not special
+  EXPECT_EQ(tokenizer->Decode(ids, true), text);
+}
+
+TEST(TokenizerTest, EncodesAMillionBytesWithoutASpaceWithoutQuadraticTime) {
+  for (const std::string& name : TestTokenizerNames()) {
+    const auto tokenizer = LoadTestTokenizer(name);
+    for (const char c : {'a', ' ', '\n', '!', '1', '<'}) {
+      const std::string text(1'000'000, c);
+      EXPECT_FALSE(tokenizer->Encode(text, {}).empty());
+    }
+  }
+}
+
+TEST(TokenizerTest, EncodesAndDecodesOnManyThreadsAtOnce) {
+  const auto tokenizer = LoadTestTokenizer("qwen");
+  const std::vector<Golden> goldens = ReadGoldens("qwen");
+  std::atomic<int> num_wrong = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        for (const Golden& golden : goldens) {
+          if (tokenizer->Encode(golden.text, golden.options) != golden.ids) ++num_wrong;
+          if (tokenizer->Decode(golden.ids, true) != golden.skipped) ++num_wrong;
+        }
+      });
+    }
+  }
+  EXPECT_EQ(num_wrong, 0);
+}
+
+}  // namespace
+}  // namespace mili::text
