@@ -90,7 +90,7 @@ void Nfc::Decompose(uint32_t c, std::vector<Mark>& out) const {
     out.push_back({pair->second, CombiningClass(pair->second)});
   } else if (const auto* full = FindRow<FullDecomposition>(kOtherDecompositions,
                                                            &FullDecomposition::code_point, c)) {
-    for (uint32_t to : full->to) {
+    for (const uint32_t to : {full->first, full->second, full->third}) {
       if (to != 0) out.push_back({to, CombiningClass(to)});
     }
   } else {

@@ -27,7 +27,9 @@ struct Decomposition {
 
 struct FullDecomposition {
   uint32_t code_point;
-  uint32_t to[3];
+  uint32_t first;
+  uint32_t second;  // 0: none
+  uint32_t third;   // 0: none
 };
 
 // The range that holds the code point; nullptr if none does.
