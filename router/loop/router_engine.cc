@@ -1,7 +1,6 @@
 #include "router/loop/router_engine.h"
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 #include <utility>
 
@@ -59,7 +58,6 @@ struct RouterEngine::State final : LoopNeighbours {
   }
 
   void OnReady(size_t group_idx) override {
-    was_ready.store(true, std::memory_order_release);
     for (const auto& loop : loops) {
       if (loop->group_idx() != group_idx) loop->Post(PeerReadyEvent{});
     }
@@ -110,7 +108,6 @@ struct RouterEngine::State final : LoopNeighbours {
   RequestBoard board;
   std::vector<std::unique_ptr<SchedulerLoop>> loops;
   bool is_running = false;  // written by Start and Stop alone
-  std::atomic<bool> was_ready = false;
   Mutex model_mutex;
   std::optional<WorkerFacts> model MILI_GUARDED_BY(model_mutex);  // the first attached
 };
@@ -138,7 +135,7 @@ Engine::Admission RouterEngine::Admit(uint64_t num_bytes, uint32_t num_choices) 
   Admission answer;
   if (state_->admission->is_closed()) {
     answer.refusal = {absl::UnavailableError("the server is shutting down"), absl::Seconds(1)};
-  } else if (!state_->was_ready.load(std::memory_order_acquire)) {
+  } else if (state_->NumSlots() == 0) {  // no worker was ever attached
     const std::string reason = state_->loops.front()->Snapshot().not_ready_reason;
     answer.refusal = {absl::UnavailableError(absl::StrCat("no worker is ready: ", reason)),
                       absl::Seconds(1)};

@@ -157,6 +157,19 @@ void SchedulerLoop::Publish() {
   for (const TokenEvent& event : events) has_produced_token_ |= !event.tokens.empty();
   const Delivery::Outcomes outcomes = delivery_.Account(std::move(events), news, now);
 
+  GroupSnapshot snapshot = MakeSnapshot(now);
+  is_ready_.store(snapshot.is_ready, std::memory_order_release);
+  if (snapshot.is_ready) num_slots_.store(snapshot.num_slots_total, std::memory_order_relaxed);
+  {
+    MutexLock lock(published_mutex_);
+    snapshot_ = std::move(snapshot);
+    waiting_ = scheduler_.WaitingRequests();
+  }
+  board_->Finish(outcomes, now);
+  TellProbe();
+}
+
+GroupSnapshot SchedulerLoop::MakeSnapshot(absl::Time now) const {
   const SchedulerState& state = scheduler_.state();
   GroupSnapshot snapshot;
   snapshot.workers = client_->addresses();
@@ -179,21 +192,17 @@ void SchedulerLoop::Publish() {
                "an idle scheduler holds no page");
   }
   snapshot.facts = facts_;
-  if (probe_ != nullptr) {
-    if (const uint64_t num = state.num_preemptions - num_preemptions_told_; num > 0) {
-      probe_->OnPreempted(static_cast<uint32_t>(num));
-      num_preemptions_told_ = state.num_preemptions;
-    }
-    probe_->OnSnapshot(group_idx_, snapshot);
+  return snapshot;
+}
+
+void SchedulerLoop::TellProbe() {
+  if (probe_ == nullptr) return;
+  const uint64_t num_preemptions = scheduler_.state().num_preemptions;
+  if (num_preemptions > num_preemptions_told_) {
+    probe_->OnPreempted(static_cast<uint32_t>(num_preemptions - num_preemptions_told_));
+    num_preemptions_told_ = num_preemptions;
   }
-  {
-    MutexLock lock(published_mutex_);
-    snapshot_ = std::move(snapshot);
-    waiting_ = scheduler_.WaitingRequests();
-  }
-  is_ready_.store(state.is_open() && !is_abandoned_, std::memory_order_release);
-  if (state.is_open()) num_slots_.store(state.num_slots_total(), std::memory_order_relaxed);
-  board_->Finish(outcomes, now);
+  probe_->OnSnapshot(group_idx_, Snapshot());
 }
 
 void SchedulerLoop::GiveUpEpoch(absl::Status reason) {

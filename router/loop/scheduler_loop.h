@@ -89,7 +89,10 @@ class SchedulerLoop final : public GroupListener {
   void CheckDeadlines();
   void SendPlans();
   void MoveAway();
+  // Everything that happened becomes visible: board, snapshot, probe; sinks hear it at Send.
   void Publish();
+  GroupSnapshot MakeSnapshot(absl::Time now) const;
+  void TellProbe();
   absl::Time NextWake() const;
 
   void Handle(SubmitEvent event);
