@@ -41,6 +41,7 @@ Engine::~Engine() {
 
 absl::Status Engine::Attach(Epoch epoch, std::shared_ptr<ResultSink> sink) {
   MutexLock lock(mutex_);
+  if (!shutdown_reason_.ok()) return shutdown_reason_;
   if (open_epoch_ != Epoch()) {
     return absl::FailedPreconditionError(
         absl::StrCat("another router is attached (epoch ", open_epoch_.value, ")"));
@@ -50,6 +51,7 @@ absl::Status Engine::Attach(Epoch epoch, std::shared_ptr<ResultSink> sink) {
         "epoch is ", epoch.value, "; expected more than the last one, ", last_epoch_.value));
   }
   open_epoch_ = last_epoch_ = epoch;
+  open_sink_ = sink;
   live_epoch_ = epoch.value;
   messages_.Post(Opened{epoch, std::move(sink)});
   return absl::OkStatus();
@@ -72,8 +74,19 @@ void Engine::Detach(Epoch epoch) {
   MutexLock lock(mutex_);
   if (open_epoch_ != epoch || epoch == Epoch()) return;
   open_epoch_ = Epoch();
+  open_sink_ = nullptr;
   live_epoch_ = 0;
   messages_.Post(Closed{});
+}
+
+void Engine::Shutdown(absl::Status reason) {
+  std::shared_ptr<ResultSink> sink;
+  {
+    MutexLock lock(mutex_);
+    shutdown_reason_ = reason;
+    sink = open_sink_;
+  }
+  if (sink != nullptr) sink->OnRefused(std::move(reason));  // it may call Detach
 }
 
 Epoch Engine::last_epoch() const {

@@ -32,7 +32,7 @@ class ResultSink {
   virtual ~ResultSink() = default;
   // In the order of step_id.
   virtual void OnResult(StepResult result) = 0;
-  // A plan broke the contract; nothing more will be computed for this epoch.
+  // A plan broke the contract, or the engine shuts down: nothing more comes of this epoch.
   virtual void OnRefused(absl::Status status) = 0;
 };
 
@@ -68,6 +68,9 @@ class Engine {
   // under way may still come.
   void Detach(Epoch epoch);
 
+  // From now on Attach is refused with `reason`, and the router attached, if any, hears it.
+  void Shutdown(absl::Status reason);
+
   Epoch last_epoch() const;
 
  private:
@@ -100,6 +103,8 @@ class Engine {
   mutable Mutex mutex_;
   Epoch open_epoch_ MILI_GUARDED_BY(mutex_);
   Epoch last_epoch_ MILI_GUARDED_BY(mutex_);
+  std::shared_ptr<ResultSink> open_sink_ MILI_GUARDED_BY(mutex_);
+  absl::Status shutdown_reason_ MILI_GUARDED_BY(mutex_);  // OK while serving
   // The same as open_epoch_, for the executor to skip steps nobody waits for.
   std::atomic<uint64_t> live_epoch_{0};
 

@@ -1,0 +1,38 @@
+// mili-worker: one rank of a model. Flags are read here and nowhere else.
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+
+#include "worker/program/bench.h"
+#include "worker/program/self_check.h"
+#include "worker/program/serve.h"
+#include "worker/program/settings.h"
+
+extern char** environ;
+
+int main(int argc, char** argv) {
+  // gRPC's own lines would come after the cause that a failure ends with.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  const auto fail = [](const absl::Status& status, int code) {
+    std::fprintf(stderr, "mili-worker: %s\n", std::string(status.message()).c_str());
+    return code;
+  };
+  std::string print;
+  absl::StatusOr<std::optional<mili::worker::Settings>> settings =
+      mili::worker::ReadSettings(argc, argv, environ, &print);
+  if (!settings.ok()) return fail(settings.status(), 2);
+  if (!settings->has_value()) {
+    std::fputs(print.c_str(), stdout);
+    return 0;
+  }
+  absl::Status status;
+  if ((*settings)->self_check) {
+    status = mili::worker::RunSelfCheck(**settings);
+  } else if ((*settings)->bench) {
+    status = mili::worker::RunBench(**settings);
+  } else {
+    status = mili::worker::Serve(**settings);
+  }
+  return status.ok() ? 0 : fail(status, 1);
+}

@@ -1,0 +1,171 @@
+#include "worker/program/load.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/base/version.h"
+#include "common/formats/model_source.h"
+#include "common/text/tokenizer.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/reference/kernels.h"
+#include "worker/device/cpu_topology.h"
+
+namespace mili::worker {
+namespace {
+
+// The element type that most weights have.
+std::string WeightDType(const ModelSource& source) {
+  std::map<DType, uint64_t> elements;
+  for (const TensorInfo& tensor : source.tensors()) {
+    elements[tensor.dtype] += tensor.num_rows() * tensor.num_cols();
+  }
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
+  return most == elements.end() ? "" : std::string(NameOf(most->first));
+}
+
+// What the tokenizer tells, read while the weights load.
+struct TokenizerPart {
+  std::optional<TokenizerBundle> bundle;
+  absl::Status problem;
+  uint32_t vocab_size = 0;  // 0: not known
+};
+
+TokenizerPart ReadTokenizer(const ModelSource& source) {
+  TokenizerPart part;
+  absl::StatusOr<std::optional<TokenizerBundle>> bundle = source.LoadTokenizer();
+  if (!bundle.ok()) {
+    part.problem = bundle.status();
+    return part;
+  }
+  part.bundle = *std::move(bundle);
+  // A GGUF file lists a token for each row of the embedding, padding among them.
+  if (!part.bundle || source.format() == "gguf") return part;
+  const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::FromJson(part.bundle->tokenizer_json);
+  if (tokenizer.ok()) {
+    part.vocab_size = (*tokenizer)->vocab_size();
+  } else {
+    part.problem = tokenizer.status();
+  }
+  return part;
+}
+
+MemoryLimits LimitsOf(const Settings& settings, int num_threads) {
+  MemoryLimits limits;
+  limits.max_model_len = settings.max_model_len;
+  limits.max_num_seqs = settings.max_num_seqs;
+  limits.max_num_batched_tokens = settings.max_num_batched_tokens;
+  limits.page_size_tokens = settings.page_size;
+  limits.num_threads = static_cast<uint32_t>(num_threads);
+  limits.kv_cache_memory_bytes = settings.kv_cache_memory_bytes;
+  limits.available_bytes = ReadAvailableMemoryBytes("");
+  return limits;
+}
+
+WorkerFacts FactsOf(const Settings& settings, const Device& device, const ModelSource& source,
+                    const MemoryPlan& plan) {
+  const ModelConfig& config = source.config();
+  WorkerFacts facts;
+  facts.build = absl::StrCat(kVersion, " (", kGitRevision, ")");
+  facts.model_digest = source.Digest();
+  facts.model_name = config.name;
+  facts.model_path = settings.model;
+  facts.architecture = std::string(NameOf(config.architecture));
+  facts.weight_dtype = WeightDType(source);
+  facts.kv_dtype = std::string(NameOf(plan.kv.dtype));
+  facts.device = device.description;
+  facts.page_size_tokens = plan.kv.page_size_tokens;
+  facts.num_pages = plan.num_pages;
+  facts.num_slots = plan.max_num_seqs;
+  facts.max_num_batched_tokens = plan.max_num_batched_tokens;
+  facts.max_model_len = plan.max_model_len;
+  facts.vocab_size = config.vocab_size;
+  facts.eos_token_ids = config.eos_token_ids;
+  facts.weights_bytes = plan.weights_bytes;
+  facts.kv_bytes = plan.kv_bytes;
+  facts.workspace_bytes = plan.workspace_bytes;
+  facts.generation_config_json = source.generation_config_json();
+  facts.num_parameters = source.num_parameters();
+  return facts;
+}
+
+}  // namespace
+
+absl::StatusOr<Device> OpenDevice(const Settings& settings) {
+  const CpuLimits limits = ReadCpuLimits();
+  const int max_threads = limits.max_threads();
+  if (settings.threads > static_cast<uint32_t>(max_threads)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--threads is ", settings.threads, "; this process may use at most ", max_threads, " (",
+        limits.num_cpus, " CPUs",
+        limits.quota_cpus > 0 ? absl::StrCat(", cgroup quota ", limits.quota_cpus) : "", ")"));
+  }
+  Device device;
+  if (settings.cpu_kernels == "reference") {
+    device.kernels = &kernels::ReferenceKernels();
+  } else if (settings.cpu_isa == "auto") {
+    device.kernels = &kernels::BestCpuKernels();
+  } else {
+    device.kernels = kernels::FindCpuKernels(settings.cpu_isa.c_str());
+    if (device.kernels == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--cpu-isa is ", settings.cpu_isa, "; this CPU can run ", kernels::RunnableCpuKernels()));
+    }
+  }
+  const int num_threads =
+      settings.threads == 0 ? limits.num_threads() : static_cast<int>(settings.threads);
+  device.pool = std::make_unique<CpuPool>(num_threads);
+  device.description = absl::StrCat(
+      "cpu: ", num_threads, num_threads == 1 ? " thread, " : " threads, ", device.kernels->name);
+  return device;
+}
+
+absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& device,
+                                      const Weights::Progress& progress,
+                                      const std::atomic<bool>* cancelled) {
+  const absl::Time start = absl::Now();
+  MILI_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source,
+                        ModelSource::Open(settings.model));
+  if (settings.load_format != "auto" && settings.load_format != ToAbsl(source->format())) {
+    return absl::InvalidArgumentError(absl::StrCat(settings.model, " is ", ToAbsl(source->format()),
+                                                   "; --load-format is ", settings.load_format));
+  }
+  LoadedModel model;
+  model.config = source->config();
+  const int num_threads = device.pool->num_threads();
+  MILI_ASSIGN_OR_RETURN(
+      model.plan, PlanMemory(model.config, Weights::BytesNeeded(*source), device.kernels->kv_dtype,
+                             LimitsOf(settings, num_threads)));
+  TokenizerPart tokenizer;
+  std::thread tokenizer_thread([&] { tokenizer = ReadTokenizer(*source); });
+  absl::StatusOr<Weights> weights = Weights::Load(
+      *source,
+      {.num_threads = std::clamp(num_threads, 2, 8), .progress = progress, .cancelled = cancelled});
+  tokenizer_thread.join();
+  if (!weights.ok()) return weights.status();
+
+  model.tokenizer = std::move(tokenizer.bundle);
+  model.tokenizer_problem = std::move(tokenizer.problem);
+  model.facts = FactsOf(settings, device, *source, model.plan);
+  MILI_ASSIGN_OR_RETURN(model.backend,
+                        ModelBackend::Create({.config = model.config,
+                                              .plan = model.plan,
+                                              .compute = {device.kernels, device.pool.get()},
+                                              .num_valid_tokens = tokenizer.vocab_size},
+                                             *std::move(weights)));
+  malloc_trim(0);  // what reading the tokenizer left behind
+  model.facts.load = absl::Now() - start;
+  return model;
+}
+
+}  // namespace mili::worker
