@@ -1,0 +1,86 @@
+"""Interleaves the in-process engine with the served one; see serving_overhead."""
+
+import argparse
+import datetime
+import os
+import statistics
+import subprocess
+import sys
+
+import measure
+
+sys.path.insert(0, str(measure.ROOT / "tests/e2e"))
+import harness  # noqa: E402
+
+PROMPT_TOKENS, OUTPUT_TOKENS = 16, 128
+
+
+def in_process(model, concurrency):
+    row = measure.run_json([harness.BIN / "mili-worker", "--bench", model, "--bench-prompt-tokens",
+                            PROMPT_TOKENS, "--bench-output-tokens", OUTPUT_TOKENS,
+                            "--bench-concurrency", concurrency, "--bench-repeat", 3, "--json"])
+    # Tokens over the whole life of the requests, as a client counts them.
+    run = next(run for run in row["runs"] if run["concurrency"] == concurrency)
+    decode_s = (OUTPUT_TOKENS - 1) * concurrency / run["decode_tokens_per_s"]
+    total_s = run["first_token_ms"] / 1e3 + decode_s
+    return {"ttft_ms": run["first_token_ms"],
+            "tokens_per_s": OUTPUT_TOKENS * concurrency / total_s}
+
+
+def served(kind, address, concurrency):
+    row = measure.run_json([harness.BIN / "mili-load", f"--{kind}", address, "--concurrency",
+                            concurrency, "--requests", 3 * concurrency, "--prompt-tokens",
+                            PROMPT_TOKENS, "--output-tokens", OUTPUT_TOKENS, "--json"])
+    return {"ttft_ms": row["ttft_ms_p50"], "tokens_per_s": row["tokens_per_s"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--save", metavar="NAME", help="write tools/bench/results/NAME.json")
+    options = parser.parse_args()
+    if options.model is None:
+        options.model = subprocess.run([str(measure.ROOT / "tools/fetch_model")], check=True,
+                                       capture_output=True, text=True).stdout.strip()
+    samples = {}
+    with harness.Pair(options.model) as pair:
+        for _ in range(options.rounds):
+            for concurrency in (1, 8):
+                for name, sample in (
+                        ("engine", in_process(options.model, concurrency)),
+                        ("gRPC", served("grpc", pair.grpc, concurrency)),
+                        ("HTTP", served("http", pair.http, concurrency))):
+                    samples.setdefault((concurrency, name), []).append(sample)
+
+    def median(concurrency, name, key):
+        return statistics.median(sample[key] for sample in samples[concurrency, name])
+
+    result = {"machine": measure.machine(), "date": str(datetime.date.today()),
+              "commit": measure.revision(), "model": os.path.basename(options.model),
+              "prompt_tokens": PROMPT_TOKENS, "output_tokens": OUTPUT_TOKENS,
+              "rounds": options.rounds, "measurements": {}}
+    print(f"{result['model']}, {result['machine']}; {PROMPT_TOKENS} -> {OUTPUT_TOKENS} tokens, "
+          f"medians of {options.rounds} rounds")
+    for concurrency, name in samples:
+        row = {key: measure.summary([sample[key] for sample in samples[concurrency, name]])
+               for key in ("ttft_ms", "tokens_per_s")}
+        # Round by round against the engine, since the machine's speed drifts.
+        engine = samples[concurrency, "engine"]
+        pairs = list(zip(samples[concurrency, name], engine))
+        row["added_ttft_ms"] = statistics.median(a["ttft_ms"] - b["ttft_ms"] for a, b in pairs)
+        row["tokens_per_s_ratio"] = statistics.median(
+            a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs)
+        result["measurements"][f"{concurrency} {name}"] = row
+        print(f"{concurrency} at a time, {name:<7} {row['tokens_per_s']['median']:8.1f} tokens/s "
+              f"({row['tokens_per_s_ratio']:.3f} of the engine), TTFT "
+              f"{row['ttft_ms']['median']:7.2f} ms (+{row['added_ttft_ms']:.2f})")
+    one, eight = (median(c, "gRPC", "tokens_per_s") for c in (1, 8))
+    result["streams_8_over_1"] = eight / one
+    print(f"8 streams give {eight / one:.2f}x the tokens/s of one")
+    if options.save:
+        measure.save(options.save, result)
+
+
+if __name__ == "__main__":
+    main()
