@@ -47,6 +47,11 @@ Call::News Call::Take(size_t max_bytes) {
   return news;
 }
 
+Call::Standing Call::standing() const {
+  MutexLock lock(mutex_);
+  return {started_, finished_, status_};
+}
+
 void Call::Detach() {
   MutexLock lock(mutex_);
   detached_ = true;

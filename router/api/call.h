@@ -50,6 +50,13 @@ class Call {
   // For the network side ------------------------------------------------------------------------
   // Removes and returns what waits, about `max_bytes` of it at most (at least one delta).
   News Take(size_t max_bytes);
+  // Where the call stands, without taking anything.
+  struct Standing {
+    bool started = false;
+    bool finished = false;
+    absl::Status status;  // if finished
+  };
+  Standing standing() const;
   // The client is gone: what still comes is dropped.
   void Detach();
   bool detached() const;
