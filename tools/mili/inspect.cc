@@ -1,0 +1,337 @@
+// `mili inspect`: what a model is, from its files alone.
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+#include <nlohmann/json.hpp>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/core/memory_plan.h"
+#include "common/formats/model_source.h"
+#include "common/text/tokenizer.h"
+#include "tools/mili/command.h"
+#include "tools/mili/exit_codes.h"
+#include "tools/mili/model_path.h"
+
+namespace mili {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr char kUsage[] =
+    R"(mili inspect MODEL: show what a model is and how much memory it takes. Reads no weights.
+
+  mili inspect model.gguf
+  mili inspect ./Qwen3-0.6B --max-model-len 8192 --max-num-seqs 64
+  mili inspect model.gguf --json | jq .memory
+
+Exit codes: 0 the model can be served; 1 it cannot, the last line says why; 2 a flag is wrong.)";
+
+struct Flags {
+  std::string model;
+  MemoryLimits limits;
+  std::string kv_cache_dtype = "bf16";
+  bool json = false;
+  bool tensors = true;
+};
+
+// The memory of one worker at one context length.
+struct ContextPlan {
+  uint32_t max_model_len = 0;
+  MemoryPlan one;  // with the KV of one full context
+  MemoryPlan all;  // with that of max_num_seqs
+};
+
+struct Report {
+  const ModelSource* source = nullptr;
+  std::optional<TokenizerBundle> bundle;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: none
+  std::string tokenizer_problem;         // not empty: there is one that does not work
+  KvSpec kv;
+  std::vector<ContextPlan> contexts;
+};
+
+absl::StatusOr<ContextPlan> PlanContext(const ModelSource& source, const Flags& flags,
+                                        uint32_t max_model_len) {
+  ContextPlan plan{.max_model_len = max_model_len, .one = {}, .all = {}};
+  const DType kv_dtype = flags.kv_cache_dtype == "f32" ? DType::kF32 : DType::kBF16;
+  MemoryLimits limits = flags.limits;
+  limits.max_model_len = max_model_len;
+  const KvSpec kv{source.config().num_layers, source.config().num_kv_heads,
+                  source.config().head_dim, limits.page_size_tokens, kv_dtype};
+  if (limits.page_size_tokens == 0) {
+    return absl::InvalidArgumentError("--page-size is 0; expected 1 to 1024");
+  }
+  const uint64_t pages =
+      (uint64_t{max_model_len} + limits.page_size_tokens - 1) / limits.page_size_tokens;
+  limits.kv_cache_memory_bytes = pages * kv.bytes_per_page();
+  MILI_ASSIGN_OR_RETURN(plan.one,
+                        PlanMemory(source.config(), source.weights_bytes(), kv_dtype, limits));
+  limits.kv_cache_memory_bytes *= limits.max_num_seqs;
+  MILI_ASSIGN_OR_RETURN(plan.all,
+                        PlanMemory(source.config(), source.weights_bytes(), kv_dtype, limits));
+  return plan;
+}
+
+absl::StatusOr<Report> Inspect(const ModelSource& source, const Flags& flags) {
+  Report report;
+  report.source = &source;
+  const auto bundle = source.LoadTokenizer();
+  if (!bundle.ok()) {
+    report.tokenizer_problem = std::string(bundle.status().message());
+  } else if (bundle->has_value()) {
+    report.bundle = **bundle;
+    auto tokenizer = Tokenizer::FromJson(report.bundle->tokenizer_json);
+    if (tokenizer.ok()) {
+      report.tokenizer = *std::move(tokenizer);
+    } else {
+      report.tokenizer_problem = std::string(tokenizer.status().message());
+    }
+  }
+  std::vector<uint32_t> lengths;
+  const uint32_t longest = source.config().max_position;
+  if (flags.limits.max_model_len != 0) {
+    lengths = {flags.limits.max_model_len};
+  } else {
+    for (const uint32_t length : {2048u, 4096u, 8192u, 32768u}) {
+      if (length < longest) lengths.push_back(length);
+    }
+    lengths.push_back(longest);
+  }
+  for (const uint32_t length : lengths) {
+    MILI_ASSIGN_OR_RETURN(ContextPlan plan, PlanContext(source, flags, length));
+    report.kv = plan.one.kv;
+    report.contexts.push_back(std::move(plan));
+  }
+  return report;
+}
+
+// Bytes and number of tensors of each type.
+std::map<std::string, std::pair<uint64_t, uint32_t>> TotalsOf(const ModelSource& source) {
+  std::map<std::string, std::pair<uint64_t, uint32_t>> totals;
+  for (const TensorInfo& tensor : source.tensors()) {
+    auto& [bytes, count] = totals[std::string(NameOf(tensor.dtype))];
+    bytes += tensor.size_bytes;
+    ++count;
+  }
+  return totals;
+}
+
+std::string Mib(uint64_t bytes) {
+  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+const char* NameOfScaling(RopeConfig::Scaling scaling) {
+  switch (scaling) {
+    case RopeConfig::Scaling::kNone:
+      return "none";
+    case RopeConfig::Scaling::kLinear:
+      return "linear";
+    case RopeConfig::Scaling::kLlama3:
+      return "llama3";
+  }
+  return "?";
+}
+
+// name, value pairs of the config; values as JSON.
+Json ConfigJson(const ModelConfig& config) {
+  Json json = {{"architecture", std::string(NameOf(config.architecture))},
+               {"num_layers", config.num_layers},
+               {"hidden_size", config.hidden_size},
+               {"intermediate_size", config.intermediate_size},
+               {"num_heads", config.num_heads},
+               {"num_kv_heads", config.num_kv_heads},
+               {"head_dim", config.head_dim},
+               {"vocab_size", config.vocab_size},
+               {"max_position", config.max_position},
+               {"rms_norm_eps", config.rms_norm_eps},
+               {"rope_theta", config.rope.theta},
+               {"rope_scaling", NameOfScaling(config.rope.scaling)},
+               {"tie_word_embeddings", config.tie_word_embeddings},
+               {"attention_bias", config.attention_bias},
+               {"qk_norm", config.qk_norm},
+               {"eos_token_ids", config.eos_token_ids}};
+  if (config.rope.scaling != RopeConfig::Scaling::kNone) {
+    json["rope_factor"] = config.rope.factor;
+  }
+  if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
+  return json;
+}
+
+void PrintJson(const Report& report, const Flags& flags) {
+  const ModelSource& source = *report.source;
+  Json json = {{"name", source.config().name},
+               {"format", std::string(source.format())},
+               {"digest", source.Digest()},
+               {"num_parameters", source.num_parameters()},
+               {"weights_bytes", source.weights_bytes()},
+               {"config", ConfigJson(source.config())}};
+  for (const auto& [dtype, total] : TotalsOf(source)) {
+    json["dtypes"][dtype] = {{"bytes", total.first}, {"tensors", total.second}};
+  }
+  if (flags.tensors) {
+    json["tensors"] = Json::array();
+    for (const TensorInfo& tensor : source.tensors()) {
+      json["tensors"].push_back({{"name", tensor.name},
+                                 {"name_in_file", tensor.name_in_file},
+                                 {"dtype", std::string(NameOf(tensor.dtype))},
+                                 {"shape", tensor.shape},
+                                 {"bytes", tensor.size_bytes}});
+    }
+  }
+  if (report.tokenizer != nullptr) {
+    json["tokenizer"] = {{"vocab_size", report.tokenizer->vocab_size()},
+                         {"bos_token", report.bundle->bos_token},
+                         {"eos_token", report.bundle->eos_token}};
+    json["chat_template"] = report.bundle->chat_template;
+  } else {
+    json["tokenizer"] = nullptr;
+  }
+  if (!report.tokenizer_problem.empty()) json["tokenizer_problem"] = report.tokenizer_problem;
+  json["kv_bytes_per_token"] = report.kv.bytes_per_token();
+  json["memory"] = Json::array();
+  for (const ContextPlan& plan : report.contexts) {
+    json["memory"].push_back({{"max_model_len", plan.max_model_len},
+                              {"weights_bytes", plan.one.weights_bytes},
+                              {"workspace_bytes", plan.one.workspace_bytes},
+                              {"kv_bytes_per_sequence", plan.one.kv_bytes},
+                              {"total_bytes_one_sequence", plan.one.total_bytes()},
+                              {"max_num_seqs", plan.all.max_num_seqs},
+                              {"total_bytes_max_num_seqs", plan.all.total_bytes()}});
+  }
+  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+void PrintTensors(const ModelSource& source) {
+  std::printf("\nTensors\n");
+  for (const TensorInfo& tensor : source.tensors()) {
+    std::printf("  %-52s %-16s %-5s %12llu\n", tensor.name.c_str(),
+                absl::StrCat("[", absl::StrJoin(tensor.shape, ", "), "]").c_str(),
+                std::string(NameOf(tensor.dtype)).c_str(),
+                static_cast<unsigned long long>(tensor.size_bytes));
+  }
+}
+
+void PrintTokenizer(const Report& report) {
+  if (!report.tokenizer_problem.empty()) {
+    std::printf("\nTokenizer    not usable: %s\n", report.tokenizer_problem.c_str());
+    return;
+  }
+  if (report.tokenizer == nullptr) {
+    std::printf("\nTokenizer    none: served with token ids in and out\n");
+    return;
+  }
+  std::printf("\nTokenizer    byte-level BPE, %u tokens, BOS \"%s\", EOS \"%s\"\n",
+              report.tokenizer->vocab_size(), report.bundle->bos_token.c_str(),
+              report.bundle->eos_token.c_str());
+  if (report.bundle->chat_template.empty()) {
+    std::printf("Chat template  none: conversations are refused\n");
+    return;
+  }
+  const std::vector<std::string> lines = absl::StrSplit(report.bundle->chat_template, '\n');
+  constexpr size_t kShownLines = 6;
+  constexpr size_t kShownColumns = 92;
+  std::printf("Chat template, %zu lines\n", lines.size());
+  for (size_t i = 0; i < std::min(lines.size(), kShownLines); ++i) {
+    const bool is_cut = lines[i].size() > kShownColumns;
+    std::printf("  | %s%s\n", lines[i].substr(0, kShownColumns).c_str(), is_cut ? " ..." : "");
+  }
+  if (lines.size() > kShownLines) std::printf("  | ...\n");
+}
+
+void PrintMemory(const Report& report, const Flags& flags) {
+  std::printf("\nMemory of a worker (KV in %s: %llu bytes a token; %u tokens a step)\n",
+              flags.kv_cache_dtype.c_str(),
+              static_cast<unsigned long long>(report.kv.bytes_per_token()),
+              flags.limits.max_num_batched_tokens);
+  std::printf("  %10s %14s %14s %16s %16s %18s\n", "context", "weights", "workspace", "KV of one",
+              "all, 1 sequence",
+              absl::StrCat("all, ", flags.limits.max_num_seqs, " sequences").c_str());
+  for (const ContextPlan& plan : report.contexts) {
+    std::printf("  %10u %14s %14s %16s %16s %18s\n", plan.max_model_len,
+                Mib(plan.one.weights_bytes).c_str(), Mib(plan.one.workspace_bytes).c_str(),
+                Mib(plan.one.kv_bytes).c_str(), Mib(plan.one.total_bytes()).c_str(),
+                Mib(plan.all.total_bytes()).c_str());
+  }
+}
+
+void PrintText(const Report& report, const Flags& flags) {
+  const ModelSource& source = *report.source;
+  std::printf("%s: %s, %s, %.1f M parameters, %s of weights\n", source.config().name.c_str(),
+              std::string(source.format()).c_str(),
+              std::string(NameOf(source.config().architecture)).c_str(),
+              static_cast<double>(source.num_parameters()) / 1e6,
+              Mib(source.weights_bytes()).c_str());
+  std::printf("\nConfig\n");
+  const Json config = ConfigJson(source.config());
+  for (const auto& [name, value] : config.items()) {
+    std::printf("  %-20s %s\n", name.c_str(), value.dump().c_str());
+  }
+  if (flags.tensors) PrintTensors(source);
+  std::printf("\nTypes\n");
+  for (const auto& [dtype, total] : TotalsOf(source)) {
+    std::printf("  %-5s %5u tensors %14s\n", dtype.c_str(), total.second, Mib(total.first).c_str());
+  }
+  PrintTokenizer(report);
+  PrintMemory(report, flags);
+}
+
+}  // namespace
+
+int RunInspect(const CommandLineArgs& args) {
+  Flags flags;
+  FlagTable table("mili inspect", kUsage);
+  table.AddPositional("MODEL", &flags.model, "A GGUF file, or a directory with safetensors files.",
+                      true);
+  table.Add(
+      {.name = "json", .target = &flags.json, .value_name = "", .help = "Print one JSON object."});
+  table.Add(
+      {.name = "tensors", .target = &flags.tensors, .value_name = "", .help = "List all tensors."});
+  table.AddSection("Memory");
+  table.Add({.name = "max-model-len",
+             .target = &flags.limits.max_model_len,
+             .value_name = "TOKENS",
+             .help = "Plan for this context. 0: for several."});
+  table.Add({.name = "max-num-seqs",
+             .target = &flags.limits.max_num_seqs,
+             .value_name = "N",
+             .help = "Sequences that run at once.",
+             .min_value = 1,
+             .max_value = 4096});
+  table.Add({.name = "max-num-batched-tokens",
+             .target = &flags.limits.max_num_batched_tokens,
+             .value_name = "N",
+             .help = "Most tokens that one step computes.",
+             .min_value = 1});
+  table.Add({.name = "page-size",
+             .target = &flags.limits.page_size_tokens,
+             .value_name = "TOKENS",
+             .help = "Tokens of one KV page.",
+             .min_value = 1,
+             .max_value = 1024});
+  table.Add({.name = "kv-cache-dtype",
+             .target = &flags.kv_cache_dtype,
+             .value_name = "bf16|f32",
+             .help = "Type of KV; f32 is what --cpu-kernels reference takes.",
+             .choices = {"bf16", "f32"}});
+  if (const std::optional<int> code = ParseFlags(table, args)) return *code;
+  if (absl::Status status = CheckModelPath(flags.model); !status.ok()) return Fail(status);
+  const auto source = ModelSource::Open(flags.model);
+  if (!source.ok()) return Fail(source.status());
+  const auto report = Inspect(**source, flags);
+  if (!report.ok()) return Fail(report.status());
+  if (flags.json) {
+    PrintJson(*report, flags);
+  } else {
+    PrintText(*report, flags);
+  }
+  return std::fflush(stdout) == 0 ? kExitOk : kExitFailure;
+}
+
+}  // namespace mili

@@ -1,0 +1,34 @@
+// Where the other two programs are, and what they inherit.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+namespace mili {
+
+// The path of `name` beside this very executable.
+std::string ProgramBeside(const std::string& name);
+
+// This process's environment without MILI_* settings: what was set is handed on as flags, and a
+// variable meant for one program must not reach the other. MILI_API_KEY stays: flags show in ps.
+std::vector<std::string> ChildEnvironment(const char* const* environ);
+
+// A private directory for sockets, removed with what is in it at the end. Short enough a path for
+// a Unix socket, or an error that says which variable to set.
+class SocketDir {
+ public:
+  static absl::StatusOr<SocketDir> Make();
+  SocketDir(SocketDir&& other) noexcept;
+  SocketDir& operator=(SocketDir&&) = delete;
+  ~SocketDir();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit SocketDir(std::string path) : path_(std::move(path)) {}
+  std::string path_;  // empty: moved from
+};
+
+}  // namespace mili
