@@ -58,15 +58,15 @@ absl::StatusOr<GgufFile> ParseFile(const File& file) {
       file.size_bytes(), file.path());
 }
 
-// All files of a model, parsed; the first has the metadata.
+// All files of a model, parsed.
 struct ParsedFiles {
   std::vector<File> files;
   std::vector<GgufFile> parsed;
 };
 
-// Reads the other files of a split; the first is there already.
-absl::Status ReadSplits(const std::string& path, ParsedFiles& all) {
-  const GgufFields fields(all.parsed[0].metadata, path);
+// Reads the other files of a split; the first, which has the metadata, is there already.
+absl::Status ReadSplits(const std::string& path, const GgufMetadata& metadata, ParsedFiles& all) {
+  const GgufFields fields(metadata, path);
   MILI_ASSIGN_OR_RETURN(const auto count, fields.OptionalUint32("split.count"));
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
@@ -191,14 +191,14 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenGguf(const std::string& path) {
   ParsedFiles all;
   MILI_ASSIGN_OR_RETURN(File first, File::Open(path));
   MILI_ASSIGN_OR_RETURN(GgufFile parsed, ParseFile(first));
+  GgufMetadata metadata = std::move(parsed.metadata);
   all.files.push_back(std::move(first));
   all.parsed.push_back(std::move(parsed));
-  MILI_RETURN_IF_ERROR(ReadSplits(path, all));
+  MILI_RETURN_IF_ERROR(ReadSplits(path, metadata, all));
   std::vector<GgufTensor> tensors;
   for (const GgufFile& part : all.parsed) {
     tensors.insert(tensors.end(), part.tensors.begin(), part.tensors.end());
   }
-  GgufMetadata metadata = std::move(all.parsed[0].metadata);
   MILI_ASSIGN_OR_RETURN(ModelConfig config, ConfigFromGguf(metadata, tensors, path));
   config.name = ParseGgufSplitName(std::string_view(path).substr(path.rfind('/') + 1)).prefix;
   MILI_ASSIGN_OR_RETURN(std::vector<TensorInfo> found, CollectTensors(all, config));

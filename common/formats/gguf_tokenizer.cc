@@ -1,27 +1,16 @@
 #include "common/formats/gguf_tokenizer.h"
 
-#include <algorithm>
 #include <string>
-#include <unordered_map>
-#include <vector>
 
 #include <absl/strings/str_cat.h>
 
-#include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/formats/gguf_vocabulary.h"
 #include "common/formats/json_text.h"
 
 namespace mili {
 namespace {
-
-enum TokenType : int64_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-};
 
 constexpr uint64_t kMaxTemplateBytes = uint64_t{1} << 20;
 
@@ -63,125 +52,25 @@ std::optional<PreTokenizer> PreTokenizerOf(std::string_view pre) {
   return std::nullopt;
 }
 
-// The tokenizer's metadata, read and checked against each other.
-struct Vocabulary {
-  const std::vector<std::string>* tokens = nullptr;
-  std::vector<int64_t> types;  // of each token
-  std::unordered_map<std::string_view, uint32_t> id_of;
-  const std::vector<std::string>* merges = nullptr;
-  // Ids from here on are added tokens and padding only: as in Hugging Face's own files they stand
-  // outside the BPE vocabulary, so that no merge ever makes one.
-  uint32_t num_bpe_tokens = 0;
-};
-
-absl::Status CheckTokens(const GgufFields& fields, Vocabulary& vocabulary) {
-  const std::vector<std::string>& tokens = *vocabulary.tokens;
-  vocabulary.id_of.reserve(tokens.size());
-  for (uint32_t id = 0; id < tokens.size(); ++id) {
-    if (!IsUtf8(tokens[id])) {
-      return fields.Wrong("tokenizer.ggml.tokens", absl::StrCat("[", id, "] is no UTF-8"));
-    }
-    const int64_t type = vocabulary.types[id];
-    if (type < kNormal || type > kUnused) {
-      return fields.Wrong("tokenizer.ggml.token_type",
-                          absl::StrCat("[", id, "] is ", type, "; expected 1 to 5 for gpt2"));
-    }
-    if (type == kNormal) vocabulary.num_bpe_tokens = id + 1;
-    if (type == kUnused) continue;
-    const auto [it, added] = vocabulary.id_of.emplace(tokens[id], id);
-    if (!added) {
-      return fields.Wrong("tokenizer.ggml.tokens",
-                          absl::StrCat("has the same token at ", it->second, " and ", id));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Where a merge's text parts into its two tokens; npos if it does not.
-size_t MergeSpace(std::string_view merge) {
-  const size_t space = merge.find(' ', 1);
-  return space == merge.size() - 1 ? std::string_view::npos : space;
-}
-
-absl::Status CheckMerges(const GgufFields& fields, const Vocabulary& vocabulary) {
-  std::string joined;
-  for (size_t i = 0; i < vocabulary.merges->size(); ++i) {
-    const std::string_view merge = (*vocabulary.merges)[i];
-    const size_t space = merge.empty() ? std::string_view::npos : MergeSpace(merge);
-    if (space == std::string_view::npos) {
-      return fields.Wrong("tokenizer.ggml.merges",
-                          absl::StrCat("[", i, "] is not two tokens with a space between"));
-    }
-    joined.assign(merge.substr(0, space));
-    joined += merge.substr(space + 1);
-    for (const std::string_view part :
-         {merge.substr(0, space), merge.substr(space + 1), std::string_view(joined)}) {
-      const auto it = vocabulary.id_of.find(part);
-      if (it == vocabulary.id_of.end() || it->second >= vocabulary.num_bpe_tokens) {
-        return fields.Wrong("tokenizer.ggml.merges",
-                            absl::StrCat("[", i, "] needs a token that the vocabulary lacks"));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Vocabulary> ReadVocabulary(const GgufFields& fields) {
-  Vocabulary vocabulary;
-  for (const auto& [key, strings] : {std::pair{"tokenizer.ggml.tokens", &vocabulary.tokens},
-                                     std::pair{"tokenizer.ggml.merges", &vocabulary.merges}}) {
-    MILI_ASSIGN_OR_RETURN(const GgufArray* array, fields.OptionalArray(key));
-    if (array == nullptr || array->type != GgufType::kString) {
-      return fields.Wrong(key, "is missing; expected an array of strings");
-    }
-    *strings = &array->strings;
-  }
-  const size_t num_tokens = vocabulary.tokens->size();
-  MILI_ASSIGN_OR_RETURN(const GgufArray* types, fields.OptionalArray("tokenizer.ggml.token_type"));
-  if (types != nullptr && types->count != num_tokens) {
-    return fields.Wrong("tokenizer.ggml.token_type",
-                        absl::StrCat("has ", types->count, " entries; expected ", num_tokens));
-  }
-  for (size_t id = 0; id < num_tokens; ++id) {
-    // 0, which is no type, stands for one that is no whole number.
-    vocabulary.types.push_back(types ? types->IntegerAt(id).value_or(0) : kNormal);
-  }
-  MILI_RETURN_IF_ERROR(CheckTokens(fields, vocabulary));
-  MILI_RETURN_IF_ERROR(CheckMerges(fields, vocabulary));
-  return vocabulary;
-}
-
-// A token named by its id under tokenizer.ggml.NAME_token_id; nothing if absent.
-absl::StatusOr<std::optional<TokenId>> NamedToken(const GgufFields& fields,
-                                                  const Vocabulary& vocabulary,
-                                                  std::string_view name) {
-  const std::string key = absl::StrCat("tokenizer.ggml.", ToAbsl(name), "_token_id");
-  MILI_ASSIGN_OR_RETURN(const auto id, fields.OptionalUint32(key));
-  if (!id || *id == UINT32_MAX) return std::nullopt;
-  if (*id >= vocabulary.tokens->size()) {
-    return fields.Wrong(key, absl::StrCat("is ", *id, "; the vocabulary has ",
-                                          vocabulary.tokens->size(), " tokens"));
-  }
-  return *id;
-}
-
-void AppendAddedTokens(const Vocabulary& vocabulary, std::string& json) {
+void AppendAddedTokens(const GgufVocabulary& vocabulary, std::string& json) {
   const char* separator = "";
   for (uint32_t id = 0; id < vocabulary.tokens->size(); ++id) {
     const int64_t type = vocabulary.types[id];
     // The library forbids empty added tokens.
-    if (type == kNormal || type == kUnused || (*vocabulary.tokens)[id].empty()) continue;
+    if (type == GgufVocabulary::kNormal || type == GgufVocabulary::kUnused ||
+        (*vocabulary.tokens)[id].empty())
+      continue;
     absl::StrAppend(&json, separator, "{\"id\":", id, ",\"content\":");
     AppendJsonString((*vocabulary.tokens)[id], json);
     absl::StrAppend(&json,
                     ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
                     "\"normalized\":false,\"special\":",
-                    type == kUserDefined ? "false" : "true", "}");
+                    type == GgufVocabulary::kUserDefined ? "false" : "true", "}");
     separator = ",";
   }
 }
 
-void AppendModel(const Vocabulary& vocabulary, bool ignore_merges, std::string& json) {
+void AppendModel(const GgufVocabulary& vocabulary, bool ignore_merges, std::string& json) {
   absl::StrAppend(&json,
                   "{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
                   "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
@@ -190,7 +79,7 @@ void AppendModel(const Vocabulary& vocabulary, bool ignore_merges, std::string& 
   const char* separator = "";
   for (uint32_t id = 0; id < vocabulary.num_bpe_tokens; ++id) {
     // An unused id has no text: it pads the embedding.
-    if (vocabulary.types[id] == kUnused) continue;
+    if (vocabulary.types[id] == GgufVocabulary::kUnused) continue;
     json += separator;
     AppendJsonString((*vocabulary.tokens)[id], json);
     absl::StrAppend(&json, ":", id);
@@ -199,7 +88,7 @@ void AppendModel(const Vocabulary& vocabulary, bool ignore_merges, std::string& 
   json += "},\"merges\":[";
   separator = "";
   for (const std::string& merge : *vocabulary.merges) {
-    const size_t space = MergeSpace(merge);
+    const size_t space = GgufMergeSpace(merge);
     absl::StrAppend(&json, separator, "[");
     AppendJsonString(std::string_view(merge).substr(0, space), json);
     json += ',';
@@ -211,7 +100,7 @@ void AppendModel(const Vocabulary& vocabulary, bool ignore_merges, std::string& 
 }
 
 // Adds BOS before and EOS after every text, as far as there are any.
-void AppendPostProcessor(const Vocabulary& vocabulary, std::optional<TokenId> bos,
+void AppendPostProcessor(const GgufVocabulary& vocabulary, std::optional<TokenId> bos,
                          std::optional<TokenId> eos, std::string& json) {
   constexpr char kByteLevel[] =
       R"({"type":"ByteLevel","add_prefix_space":true,"trim_offsets":false,"use_regex":true})";
@@ -293,11 +182,11 @@ absl::StatusOr<std::optional<TokenizerBundle>> TokenizerFromGguf(const GgufMetad
         absl::StrCat("is \"", model->substr(0, 80), "\"; supported is gpt2, byte-level BPE"));
   }
   MILI_ASSIGN_OR_RETURN(const PreTokenizer pre, ReadPreTokenizer(fields));
-  MILI_ASSIGN_OR_RETURN(const Vocabulary vocabulary, ReadVocabulary(fields));
-  MILI_ASSIGN_OR_RETURN(const auto bos, NamedToken(fields, vocabulary, "bos"));
-  MILI_ASSIGN_OR_RETURN(const auto eos, NamedToken(fields, vocabulary, "eos"));
-  MILI_ASSIGN_OR_RETURN(const auto pad, NamedToken(fields, vocabulary, "padding"));
-  MILI_ASSIGN_OR_RETURN(const auto unk, NamedToken(fields, vocabulary, "unknown"));
+  MILI_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(fields));
+  MILI_ASSIGN_OR_RETURN(const auto bos, NamedGgufToken(fields, vocabulary, "bos"));
+  MILI_ASSIGN_OR_RETURN(const auto eos, NamedGgufToken(fields, vocabulary, "eos"));
+  MILI_ASSIGN_OR_RETURN(const auto pad, NamedGgufToken(fields, vocabulary, "padding"));
+  MILI_ASSIGN_OR_RETURN(const auto unk, NamedGgufToken(fields, vocabulary, "unknown"));
   MILI_ASSIGN_OR_RETURN(const auto add_bos, fields.OptionalBool("tokenizer.ggml.add_bos_token"));
   MILI_ASSIGN_OR_RETURN(const auto add_eos, fields.OptionalBool("tokenizer.ggml.add_eos_token"));
 
