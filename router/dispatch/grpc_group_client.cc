@@ -24,7 +24,9 @@ namespace {
 struct Signal {
   enum class Kind { kAttached, kReadsOver, kDone, kStop };
   Kind kind;
-  absl::Status reason{};  // of kDone
+  // Of kDone:
+  absl::Status reason{};
+  std::shared_ptr<WorkerStream> stream{};
 };
 
 // An epoch that lived this long was no false start: the next try comes at once.
@@ -167,8 +169,8 @@ absl::Status GrpcGroupClient::Serve(const WorkerFacts& facts) {
   };
   callbacks.on_result = [this](StepResult result) { listener_->OnResult(std::move(result)); };
   callbacks.on_reads_over = [this] { signals_.Post({Signal::Kind::kReadsOver}); };
-  callbacks.on_done = [this](absl::Status reason) {
-    signals_.Post({Signal::Kind::kDone, std::move(reason)});
+  callbacks.on_done = [this](absl::Status reason, std::shared_ptr<WorkerStream> done) {
+    signals_.Post({Signal::Kind::kDone, std::move(reason), std::move(done)});
   };
   std::shared_ptr<WorkerStream> stream;
   bool is_stopping = false;

@@ -100,8 +100,8 @@ void WorkerStream::OnDone(const grpc::Status& status) {
   }
   if (reason.ok()) reason = FromGrpc(status);
   if (reason.ok()) reason = absl::UnavailableError("the worker ended the stream");
-  callbacks_.on_done(std::move(reason));
-  const std::shared_ptr<WorkerStream> last = std::move(self_);
+  const auto on_done = callbacks_.on_done;  // outlives the stream
+  on_done(std::move(reason), std::move(self_));
 }
 
 }  // namespace mili::router

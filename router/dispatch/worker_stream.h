@@ -22,11 +22,13 @@ class WorkerStream final
  public:
   // Called on gRPC's threads, one at a time: on_attached once, then on_result any number of times,
   // on_reads_over when nothing more will come, and last on_done once, whatever happened before.
+  // on_done hands the stream over, to be let go on a thread of ours: a stream may hold the last
+  // reference to its channel, and gRPC 1.51 dies if that ends on one of its own threads.
   struct Callbacks {
     std::function<void()> on_attached;
     std::function<void(StepResult)> on_result;
     std::function<void()> on_reads_over;
-    std::function<void(absl::Status)> on_done;
+    std::function<void(absl::Status, std::shared_ptr<WorkerStream>)> on_done;
   };
 
   // Opens the stream with its hello. `stub` outlives on_done.

@@ -72,7 +72,10 @@ void PuppetGroup::Do(StepPlan plan) {
 
 void PuppetGroup::Do(Killed command) {
   held_.clear();
-  if (std::exchange(worker_, nullptr) != nullptr) listener_->OnLost(epoch_, command.reason);
+  // Moved: the counts of a status that two threads share are invisible to ThreadSanitizer.
+  if (std::exchange(worker_, nullptr) != nullptr) {
+    listener_->OnLost(epoch_, std::move(command.reason));
+  }
   if (command.attaches_again) Attach();
 }
 
