@@ -53,7 +53,9 @@ absl::StatusOr<Value> Value::MakeList(std::vector<Value> items, bool is_tuple) {
 
 absl::StatusOr<Value> Value::MakeDict(std::vector<std::pair<Value, Value>> entries) {
   auto dict = std::make_shared<Dict>();
-  for (auto& [key, value] : entries) {
+  for (auto& entry : entries) {
+    Value& key = entry.first;  // no structured binding: the lambda below could not name it
+    Value& value = entry.second;
     if (key.list() != nullptr || key.dict() != nullptr || key.is_undefined()) {
       return absl::InvalidArgumentError(
           absl::StrCat("a value of type ", ToAbsl(key.TypeName()), " cannot be a key"));
@@ -61,7 +63,7 @@ absl::StatusOr<Value> Value::MakeDict(std::vector<std::pair<Value, Value>> entri
     MILI_RETURN_IF_ERROR(dict->extent.Hold(key));
     MILI_RETURN_IF_ERROR(dict->extent.Hold(value));
     auto earlier = std::find_if(dict->entries.begin(), dict->entries.end(),
-                                [&key](const auto& entry) { return Equal(entry.first, key); });
+                                [&key](const auto& each) { return Equal(each.first, key); });
     if (earlier != dict->entries.end()) {
       earlier->second = std::move(value);
     } else {
