@@ -24,10 +24,11 @@ mili_jobs() {
   printf '%s\n' "$((jobs < by_memory ? jobs : by_memory))"
 }
 
-# configure_and_build PRESET TARGET...: quiet unless something fails.
-configure_and_build() {
+# configure PRESET: quiet unless it fails. A configured tree is left to ninja, which looks by itself
+# whether it must be configured again.
+configure() {
   local preset=$1 log
-  shift
+  if [[ -e build/$preset/build.ninja ]]; then return; fi
   log=$(mktemp)
   if ! cmake --preset "$preset" >"$log" 2>&1; then
     tail -n 25 "$log" >&2
@@ -36,6 +37,13 @@ configure_and_build() {
       "remove build/$preset and try again"
   fi
   rm -f "$log"
+}
+
+# configure_and_build PRESET TARGET...
+configure_and_build() {
+  local preset=$1
+  shift
+  configure "$preset"
   if ! cmake --build "build/$preset" --parallel "$(mili_jobs)" --target "$@" >&2; then
     die "the build of preset $preset failed (see above)"
   fi
