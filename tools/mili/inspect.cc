@@ -1,8 +1,7 @@
 // `mili inspect`: what a model is, from its files alone.
 #include <cstdio>
-#include <fstream>
-#include <map>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
@@ -10,14 +9,10 @@
 #include <absl/strings/str_split.h>
 #include <nlohmann/json.hpp>
 
-#include "common/base/status_macros.h"
-#include "common/base/strings.h"
-#include "common/core/memory_plan.h"
-#include "common/formats/model_source.h"
-#include "common/text/tokenizer.h"
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
 #include "tools/mili/model_path.h"
+#include "tools/mili/model_report.h"
 
 namespace mili {
 namespace {
@@ -35,93 +30,11 @@ Exit codes: 0 the model can be served; 1 it cannot, the last line says why; 2 a 
 
 struct Flags {
   std::string model;
-  MemoryLimits limits;
+  ReportOptions options;
   std::string kv_cache_dtype = "bf16";
   bool json = false;
   bool tensors = true;
 };
-
-// The memory of one worker at one context length.
-struct ContextPlan {
-  uint32_t max_model_len = 0;
-  MemoryPlan one;  // with the KV of one full context
-  MemoryPlan all;  // with that of max_num_seqs
-};
-
-struct Report {
-  const ModelSource* source = nullptr;
-  std::optional<TokenizerBundle> bundle;
-  std::unique_ptr<Tokenizer> tokenizer;  // null: none
-  std::string tokenizer_problem;         // not empty: there is one that does not work
-  KvSpec kv;
-  std::vector<ContextPlan> contexts;
-};
-
-absl::StatusOr<ContextPlan> PlanContext(const ModelSource& source, const Flags& flags,
-                                        uint32_t max_model_len) {
-  ContextPlan plan{.max_model_len = max_model_len, .one = {}, .all = {}};
-  const DType kv_dtype = flags.kv_cache_dtype == "f32" ? DType::kF32 : DType::kBF16;
-  MemoryLimits limits = flags.limits;
-  limits.max_model_len = max_model_len;
-  const KvSpec kv{source.config().num_layers, source.config().num_kv_heads,
-                  source.config().head_dim, limits.page_size_tokens, kv_dtype};
-  if (limits.page_size_tokens == 0) {
-    return absl::InvalidArgumentError("--page-size is 0; expected 1 to 1024");
-  }
-  const uint64_t pages =
-      (uint64_t{max_model_len} + limits.page_size_tokens - 1) / limits.page_size_tokens;
-  limits.kv_cache_memory_bytes = pages * kv.bytes_per_page();
-  MILI_ASSIGN_OR_RETURN(plan.one,
-                        PlanMemory(source.config(), source.weights_bytes(), kv_dtype, limits));
-  limits.kv_cache_memory_bytes *= limits.max_num_seqs;
-  MILI_ASSIGN_OR_RETURN(plan.all,
-                        PlanMemory(source.config(), source.weights_bytes(), kv_dtype, limits));
-  return plan;
-}
-
-absl::StatusOr<Report> Inspect(const ModelSource& source, const Flags& flags) {
-  Report report;
-  report.source = &source;
-  const auto bundle = source.LoadTokenizer();
-  if (!bundle.ok()) {
-    report.tokenizer_problem = std::string(bundle.status().message());
-  } else if (bundle->has_value()) {
-    report.bundle = **bundle;
-    auto tokenizer = Tokenizer::FromJson(report.bundle->tokenizer_json);
-    if (tokenizer.ok()) {
-      report.tokenizer = *std::move(tokenizer);
-    } else {
-      report.tokenizer_problem = std::string(tokenizer.status().message());
-    }
-  }
-  std::vector<uint32_t> lengths;
-  const uint32_t longest = source.config().max_position;
-  if (flags.limits.max_model_len != 0) {
-    lengths = {flags.limits.max_model_len};
-  } else {
-    for (const uint32_t length : {2048u, 4096u, 8192u, 32768u}) {
-      if (length < longest) lengths.push_back(length);
-    }
-    lengths.push_back(longest);
-  }
-  for (const uint32_t length : lengths) {
-    MILI_ASSIGN_OR_RETURN(ContextPlan plan, PlanContext(source, flags, length));
-    report.kv = plan.one.kv;
-    report.contexts.push_back(std::move(plan));
-  }
-  return report;
-}
-
-// Bytes and number of tensors of each type.
-std::map<std::string, std::pair<uint64_t, uint32_t>> TotalsOf(const ModelSource& source) {
-  std::map<std::string, std::pair<uint64_t, uint32_t>> totals;
-  for (const TensorInfo& tensor : source.tensors()) {
-    auto& [bytes, count] = totals[std::string(NameOf(tensor.dtype))];
-    bytes += tensor.size_bytes;
-    ++count;
-  }
-  return totals;
-}
 
 std::string Mib(uint64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
@@ -164,7 +77,7 @@ Json ConfigJson(const ModelConfig& config) {
   return json;
 }
 
-void PrintJson(const Report& report, const Flags& flags) {
+void PrintJson(const ModelReport& report, const Flags& flags) {
   const ModelSource& source = *report.source;
   Json json = {{"name", source.config().name},
                {"format", std::string(source.format())},
@@ -218,7 +131,7 @@ void PrintTensors(const ModelSource& source) {
   }
 }
 
-void PrintTokenizer(const Report& report) {
+void PrintTokenizer(const ModelReport& report) {
   if (!report.tokenizer_problem.empty()) {
     std::printf("\nTokenizer    not usable: %s\n", report.tokenizer_problem.c_str());
     return;
@@ -245,14 +158,14 @@ void PrintTokenizer(const Report& report) {
   if (lines.size() > kShownLines) std::printf("  | ...\n");
 }
 
-void PrintMemory(const Report& report, const Flags& flags) {
+void PrintMemory(const ModelReport& report, const Flags& flags) {
   std::printf("\nMemory of a worker (KV in %s: %llu bytes a token; %u tokens a step)\n",
               flags.kv_cache_dtype.c_str(),
               static_cast<unsigned long long>(report.kv.bytes_per_token()),
-              flags.limits.max_num_batched_tokens);
+              flags.options.limits.max_num_batched_tokens);
   std::printf("  %10s %14s %14s %16s %16s %18s\n", "context", "weights", "workspace", "KV of one",
               "all, 1 sequence",
-              absl::StrCat("all, ", flags.limits.max_num_seqs, " sequences").c_str());
+              absl::StrCat("all, ", flags.options.limits.max_num_seqs, " sequences").c_str());
   for (const ContextPlan& plan : report.contexts) {
     std::printf("  %10u %14s %14s %16s %16s %18s\n", plan.max_model_len,
                 Mib(plan.one.weights_bytes).c_str(), Mib(plan.one.workspace_bytes).c_str(),
@@ -261,7 +174,7 @@ void PrintMemory(const Report& report, const Flags& flags) {
   }
 }
 
-void PrintText(const Report& report, const Flags& flags) {
+void PrintText(const ModelReport& report, const Flags& flags) {
   const ModelSource& source = *report.source;
   std::printf("%s: %s, %s, %.1f M parameters, %s of weights\n", source.config().name.c_str(),
               std::string(source.format()).c_str(),
@@ -295,22 +208,22 @@ int RunInspect(const CommandLineArgs& args) {
       {.name = "tensors", .target = &flags.tensors, .value_name = "", .help = "List all tensors."});
   table.AddSection("Memory");
   table.Add({.name = "max-model-len",
-             .target = &flags.limits.max_model_len,
+             .target = &flags.options.limits.max_model_len,
              .value_name = "TOKENS",
              .help = "Plan for this context. 0: for several."});
   table.Add({.name = "max-num-seqs",
-             .target = &flags.limits.max_num_seqs,
+             .target = &flags.options.limits.max_num_seqs,
              .value_name = "N",
              .help = "Sequences that run at once.",
              .min_value = 1,
              .max_value = 4096});
   table.Add({.name = "max-num-batched-tokens",
-             .target = &flags.limits.max_num_batched_tokens,
+             .target = &flags.options.limits.max_num_batched_tokens,
              .value_name = "N",
              .help = "Most tokens that one step computes.",
              .min_value = 1});
   table.Add({.name = "page-size",
-             .target = &flags.limits.page_size_tokens,
+             .target = &flags.options.limits.page_size_tokens,
              .value_name = "TOKENS",
              .help = "Tokens of one KV page.",
              .min_value = 1,
@@ -324,7 +237,8 @@ int RunInspect(const CommandLineArgs& args) {
   if (absl::Status status = CheckModelPath(flags.model); !status.ok()) return Fail(status);
   const auto source = ModelSource::Open(flags.model);
   if (!source.ok()) return Fail(source.status());
-  const auto report = Inspect(**source, flags);
+  flags.options.kv_dtype = flags.kv_cache_dtype == "f32" ? DType::kF32 : DType::kBF16;
+  const auto report = Inspect(**source, flags.options);
   if (!report.ok()) return Fail(report.status());
   if (flags.json) {
     PrintJson(*report, flags);

@@ -111,6 +111,11 @@ void AddRouterFlags(FlagTable& table, ServerFlags& flags) {
              .value_name = "PORT",
              .help = "Control over gRPC. 0: any free one.",
              .max_value = 65535});
+  table.Add({.name = "metrics-port",
+             .target = &flags.metrics_port,
+             .value_name = "PORT",
+             .help = "The worker's /metrics; the router's is on --port. 0: any free one.",
+             .max_value = 65535});
   table.AddSection("Requests");
   table.Add({.name = "served-model-name",
              .target = &flags.served_model_name,
@@ -205,9 +210,12 @@ Supervisor::Options MakePair(const FlagTable& table, const ServerFlags& flags, P
     for (auto* args : {&options.router.args, &options.worker.args}) {
       Append(table.Arguments("log-format"), args);
     }
+    Append({"--metrics-host=" + flags.host}, &options.worker.args);
+    Append(table.Arguments("metrics-port"), &options.worker.args);
   } else {
     Append({"--host=127.0.0.1", "--port=0", "--grpc-port=0", "--admin-port=0"},
            &options.router.args);
+    Append({"--no-metrics"}, &options.worker.args);
   }
   // The router gives up its requests by itself; this is for one that hangs.
   options.drain_limit = flags.shutdown_timeout + absl::Seconds(10);

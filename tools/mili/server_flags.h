@@ -22,6 +22,7 @@ struct ServerFlags {
   uint32_t port = 8000;
   uint32_t grpc_port = 50051;
   uint32_t admin_port = 9400;
+  uint32_t metrics_port = 9401;
   absl::Duration request_timeout = absl::ZeroDuration();
   absl::Duration queue_timeout = absl::Seconds(60);
   absl::Duration shutdown_timeout = absl::Seconds(60);
