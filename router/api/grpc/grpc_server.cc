@@ -51,22 +51,35 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Create(Options options) 
   SetLimits(options.kind, &builder);
   int port = 0;
   const std::string wanted = Join(options.host, static_cast<int>(options.port));
-  builder.AddListeningPort(wanted, grpc::InsecureServerCredentials(), &port);
-  for (grpc::Service* service : options.services) builder.RegisterService(service);
   std::unique_ptr<GrpcServer> server(new GrpcServer);
+  const bool listens = options.kind == Kind::kPublic;
+  if (listens) {
+    builder.AddListeningPort(wanted, grpc::InsecureServerCredentials(), &port);
+  } else {
+    server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        grpc::InsecureServerCredentials());
+  }
+  for (grpc::Service* service : options.services) builder.RegisterService(service);
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || port == 0) {
+  if (server->server_ == nullptr || (listens && port == 0)) {
     return absl::UnavailableError(absl::StrCat(
         "cannot listen for gRPC on ", wanted, ": the port is in use or the host is not ours; pass ",
         "another ", options.port_flag, " (0: any free one) or --host"));
   }
-  server->address_ = Join(options.host, port);
+  if (listens) server->address_ = Join(options.host, port);
   server->health_names_ = std::move(options.health_names);
   server->SetServing(false);
   return server;
 }
 
 GrpcServer::~GrpcServer() { Shutdown(absl::Now()); }
+
+void GrpcServer::TakeConnection(int fd) {
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = fd;
+  acceptor_->HandleNewConnection(&connection);
+}
 
 void GrpcServer::SetServing(bool serving) {
   auto* health = server_->GetHealthCheckService();

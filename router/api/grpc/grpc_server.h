@@ -9,12 +9,16 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 namespace mili::router {
 
 class GrpcServer {
  public:
-  enum class Kind { kPublic, kAdmin };  // limits of the port; channelz on the admin port
+  // The public server listens by itself. The admin server listens nowhere: its port is shared with
+  // HTTP, whose server hands over what turns out to be HTTP/2. It alone has channelz; gRPC's switch
+  // for that works on every server made after it, so make the public server first.
+  enum class Kind { kPublic, kAdmin };
   struct Options {
     Kind kind = Kind::kPublic;
     std::string host;                       // as the user wrote it
@@ -27,12 +31,14 @@ class GrpcServer {
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Create(Options options);
   ~GrpcServer();
 
+  // kAdmin: serves an accepted, non-blocking connection; owns the descriptor.
+  void TakeConnection(int fd);
   // grpc.health.v1 for "" and every name; NOT_SERVING until the first call.
   void SetServing(bool serving);
   // Refuses new calls, gives those under way until `deadline`, then cancels them.
   void Shutdown(absl::Time deadline);
 
-  // "host:port" with the real port.
+  // kPublic: "host:port" with the real port.
   const std::string& address() const { return address_; }
 
  private:
@@ -40,6 +46,7 @@ class GrpcServer {
 
   std::string address_;
   std::vector<std::string> health_names_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;  // kAdmin
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -1,0 +1,49 @@
+// mili-router: takes requests, schedules them, and has workers compute them. Flags are read here
+// and nowhere else.
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/config/ready_pipe.h"
+#include "router/app.h"
+#include "router/settings.h"
+
+extern char** environ;
+
+int main(int argc, char** argv) {
+  // gRPC's own lines would come after the cause that a failure ends with.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  const auto fail = [](const absl::Status& status, int code) {
+    std::fprintf(stderr, "mili-router: %s\n", std::string(status.message()).c_str());
+    return code;
+  };
+  std::string print;
+  std::vector<std::string> warnings;
+  absl::StatusOr<std::optional<mili::router::Settings>> settings =
+      mili::router::ReadSettings(argc, argv, environ, &print, &warnings);
+  if (!settings.ok()) return fail(settings.status(), 2);
+  if (!settings->has_value()) {
+    std::fputs(print.c_str(), stdout);
+    return 0;
+  }
+  for (const std::string& warning : warnings) {
+    std::fprintf(stderr, "mili-router: %s\n", warning.c_str());
+  }
+  if ((*settings)->die_with_parent) mili::DieWithParent();
+  absl::Status status;
+  {
+    mili::router::App app(**settings);
+    status = app.Run();
+  }
+  if (!status.ok()) {
+    fail(status, 1);
+    // A thread may still wait for a worker's tokenizer; it owns what it uses, but not the
+    // libraries' statics.
+    std::fflush(nullptr);
+    std::_Exit(1);
+  }
+  std::fflush(nullptr);
+  std::_Exit(0);
+}

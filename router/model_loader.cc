@@ -1,0 +1,107 @@
+#include "router/model_loader.h"
+
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include <absl/strings/str_cat.h>
+
+#include "common/base/status_macros.h"
+#include "common/formats/model_source.h"
+#include "router/dispatch/grpc_group_client.h"
+#include "router/text/chat_template.h"
+#include "router/text/prompt_encoder.h"
+
+namespace mili::router {
+namespace {
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, const char* flag) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return absl::NotFoundError(absl::StrCat(flag, ": cannot read ", path));
+  }
+  return text.str();
+}
+
+// Nothing: the model has no tokenizer.
+absl::StatusOr<std::optional<TokenizerBundle>> LoadBundle(const Settings& settings,
+                                                          absl::Duration timeout) {
+  if (!settings.model.empty()) {
+    MILI_ASSIGN_OR_RETURN(const auto source, ModelSource::Open(settings.model));
+    return source->LoadTokenizer();
+  }
+  absl::Status last;
+  for (const std::string& worker : settings.workers) {
+    auto bundle = FetchTokenizer(worker, timeout);
+    if (bundle.ok()) return std::optional<TokenizerBundle>(*std::move(bundle));
+    if (absl::IsNotFound(bundle.status())) return std::optional<TokenizerBundle>();
+    last = bundle.status();
+  }
+  return last;
+}
+
+// Renders with the template, then tokenises so that control text in turns stays text. Holds the
+// tokenizer that the encoder borrows.
+ChatEncoder MakeChatEncoder(std::shared_ptr<const Tokenizer> tokenizer,
+                            std::shared_ptr<const ChatTemplate> chat_template) {
+  auto encoder = std::make_shared<const PromptEncoder>(*tokenizer);
+  return [tokenizer = std::move(tokenizer), encoder = std::move(encoder),
+          chat_template = std::move(chat_template)](
+             const ChatPrompt& chat) -> absl::StatusOr<std::vector<TokenId>> {
+    std::vector<ChatMessage> messages;
+    for (const ChatTurn& turn : chat.turns) messages.push_back({turn.role, turn.content, {}});
+    MILI_ASSIGN_OR_RETURN(
+        const RenderedPrompt prompt,
+        chat_template->Render(messages, {.add_generation_prompt = chat.add_generation_prompt,
+                                         .enable_thinking = chat.enable_thinking}));
+    return encoder->Encode(prompt);
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<TextAssets> LoadTextAssets(const Settings& settings, absl::Duration timeout) {
+  TextAssets assets;
+  MILI_ASSIGN_OR_RETURN(std::optional<TokenizerBundle> bundle, LoadBundle(settings, timeout));
+  if (!bundle.has_value()) return assets;
+  MILI_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer,
+                        Tokenizer::FromJson(bundle->tokenizer_json));
+  assets.tokenizer = std::move(tokenizer);
+  if (!settings.chat_template.empty()) {
+    MILI_ASSIGN_OR_RETURN(bundle->chat_template,
+                          ReadFile(settings.chat_template, "--chat-template"));
+  }
+  auto chat_template = ChatTemplate::Create(*bundle);
+  if (chat_template.ok()) {
+    assets.encode_chat = MakeChatEncoder(assets.tokenizer, *std::move(chat_template));
+  } else if (!settings.chat_template.empty()) {
+    return chat_template.status();
+  } else {
+    // A template outside of what is understood costs conversations, not the model.
+    assets.no_chat_reason = std::string(chat_template.status().message());
+  }
+  return assets;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const Settings& settings,
+                                                                   const TextAssets& assets,
+                                                                   const WorkerFacts& facts,
+                                                                   absl::Time now) {
+  auto model = std::make_shared<ServedModel>();
+  model->name = settings.served_model_name.empty() ? facts.model_name : settings.served_model_name;
+  model->facts = facts;
+  model->tokenizer = assets.tokenizer;
+  model->encode_chat = assets.encode_chat;
+  model->created = now;
+  std::string config;
+  if (settings.generation_config == "auto") {
+    config = facts.generation_config_json;
+  } else if (settings.generation_config != "none") {
+    MILI_ASSIGN_OR_RETURN(config, ReadFile(settings.generation_config, "--generation-config"));
+  }
+  MILI_ASSIGN_OR_RETURN(model->defaults, ParseSamplingDefaults(config));
+  return model;
+}
+
+}  // namespace mili::router
