@@ -34,6 +34,8 @@ ALLOWED = {
     "router/loop": ("common", "router/sched", "router/kv", "router/grammar", "router/dispatch"),
     "router/api": ("common", "proto", "router/loop", "router/text", "router/grammar"),
     "worker": ("common", "proto", "worker"),
+    # Puts the worker together: chooses the table of kernels.
+    "worker/program": ("common", "kernels", "worker"),
     "worker/device": ("common", "kernels"),
     "worker/ops": ("common", "kernels", "worker/device"),
     "worker/model": ("common", "worker/ops", "worker/device"),
@@ -41,8 +43,11 @@ ALLOWED = {
     "worker/service": ("common", "proto", "worker/engine", "worker/model", "worker/device"),
     "tools": ("common", "proto", "tools"),
 }
-# The one header of common that kernels may see.
-KERNELS_MAY_SEE = {"common/base/dtype.h"}
+# Headers that more folders may see: of common all that kernels get, of kernels its plain structs.
+ALSO = {
+    "common/base/dtype.h": ("kernels",),
+    "kernels/params.h": ("worker",),
+}
 
 # Foreign headers -> folders that may include them (prefixes).
 FOREIGN = (
@@ -93,7 +98,7 @@ def check_file(path, edges, errors):
             other = "proto"
         if other == folder:
             continue
-        if target in KERNELS_MAY_SEE and within(folder, ("kernels",)):
+        if within(folder, ALSO.get(target, ())):
             continue
         if other.split("/")[0] not in TOPS + ("proto",):
             errors.append(f'{where}: "{target}" does not start at the root of the repository')
