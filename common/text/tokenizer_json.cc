@@ -267,14 +267,13 @@ absl::Status ReadTemplateToken(const Part& piece, const Part& tokens, std::vecto
 absl::Status ReadTemplate(const Part& part, TokenizerSpec& spec) {
   const Part pieces = part.at("single");
   MILI_ASSIGN_OR_RETURN(const size_t size, ReadListSize(pieces, kMaxSteps));
-  std::vector<TokenId> before, after;
   bool seen_text = false;
   for (size_t i = 0; i < size; ++i) {
     const Part piece = pieces.at(i);
     const Part sequence = piece.at("Sequence");
     if (sequence.is_null()) {
-      MILI_RETURN_IF_ERROR(
-          ReadTemplateToken(piece, part.at("special_tokens"), seen_text ? after : before));
+      MILI_RETURN_IF_ERROR(ReadTemplateToken(piece, part.at("special_tokens"),
+                                             seen_text ? spec.suffix : spec.prefix));
     } else if (sequence.at("id").json != "A" || seen_text) {
       return Unsupported(pieces, "the sequence A once, with special tokens around");
     } else {
@@ -282,22 +281,26 @@ absl::Status ReadTemplate(const Part& part, TokenizerSpec& spec) {
     }
   }
   if (!seen_text) return Unsupported(pieces, "the sequence A once, with special tokens around");
-  spec.prefix.insert(spec.prefix.begin(), before.begin(), before.end());
-  spec.suffix.insert(spec.suffix.end(), after.begin(), after.end());
   return absl::OkStatus();
 }
 
-absl::Status ReadPostProcessor(const Part& part, TokenizerSpec& spec) {
+absl::Status ReadPostProcessor(const Part& part, TokenizerSpec& spec, bool& has_template) {
   if (part.is_null()) return absl::OkStatus();
   const Part type = part.at("type");
   if (type.json == "ByteLevel") return absl::OkStatus();  // moves offsets only
-  if (type.json == "TemplateProcessing") return ReadTemplate(part, spec);
+  if (type.json == "TemplateProcessing") {
+    if (has_template) return Unsupported(part, "one TemplateProcessing");
+    has_template = true;
+    return ReadTemplate(part, spec);
+  }
   if (type.json != "Sequence") {
     return Unsupported(type, "ByteLevel, TemplateProcessing, Sequence, none");
   }
   const Part list = part.at("processors");
   MILI_ASSIGN_OR_RETURN(const size_t size, ReadListSize(list, kMaxSteps));
-  for (size_t i = 0; i < size; ++i) MILI_RETURN_IF_ERROR(ReadPostProcessor(list.at(i), spec));
+  for (size_t i = 0; i < size; ++i) {
+    MILI_RETURN_IF_ERROR(ReadPostProcessor(list.at(i), spec, has_template));
+  }
   return absl::OkStatus();
 }
 
@@ -324,7 +327,8 @@ absl::StatusOr<TokenizerSpec> ReadTokenizerJson(std::string_view json) {
   }
   if (!bytes) return Unsupported(pre_tokenizer, "one that ends with ByteLevel");
   MILI_RETURN_IF_ERROR(ReadAddedTokens(file.at("added_tokens"), spec));
-  MILI_RETURN_IF_ERROR(ReadPostProcessor(file.at("post_processor"), spec));
+  bool has_template = false;
+  MILI_RETURN_IF_ERROR(ReadPostProcessor(file.at("post_processor"), spec, has_template));
   MILI_RETURN_IF_ERROR(ReadDecoder(file.at("decoder")));
   return spec;
 }

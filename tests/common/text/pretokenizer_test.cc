@@ -40,12 +40,18 @@ TEST(Qwen2PatternTest, TakesOneSignWithAWordAndOneDigitAWord) {
 TEST(Qwen2PatternTest, KnowsContractionsInAnyCaseAndWithALongS) {
   EXPECT_THAT(Words({SplitStep::kQwen2}, "I'LL it'\u017Fx 'Re"),
               ElementsAre("I", "'LL", " it", "'\u017F", "x", " '", "Re"));
-  EXPECT_THAT(Words({SplitStep::kQwen2}, "'tis 'rx"), ElementsAre("'t", "is", " '", "rx"));
+  EXPECT_THAT(Words({SplitStep::kQwen2}, "'tis it'rx it'lx it'vE"),
+              ElementsAre("'t", "is", " it", "'rx", " it", "'lx", " it", "'vE"));
 }
 
 TEST(Qwen2PatternTest, KeepsLineEndsTogetherWithWhatStandsBefore) {
   EXPECT_THAT(Words({SplitStep::kQwen2}, "a;\r\n\r\n  b \n \n  c"),
               ElementsAre("a", ";\r\n\r\n", " ", " b", " \n \n", " ", " c"));
+}
+
+TEST(Qwen2PatternTest, EndsAWordAtEitherLineEnd) {
+  EXPECT_THAT(Words({SplitStep::kQwen2}, "a\nb\rc"), ElementsAre("a", "\n", "b", "\r", "c"));
+  EXPECT_THAT(Words({SplitStep::kQwen2}, "a \r  b"), ElementsAre("a", " \r", " ", " b"));
 }
 
 TEST(Llama3PatternTest, TakesUpToThreeDigitsAWord) {

@@ -231,20 +231,33 @@ TEST(TokenizerJsonTest, RefusesBadTemplates) {
   EXPECT_EQ(with_single(3).code(), kInvalid);
 }
 
-TEST(TokenizerJsonTest, PutsSeveralTemplatesAroundEachOther) {
+// A template that puts ids around the text.
+Json Around(std::initializer_list<Json> before, std::initializer_list<Json> after) {
+  return {{"type", "TemplateProcessing"},
+          {"single", List({{{"SpecialToken", {{"id", "l"}}}},
+                           {{"Sequence", {{"id", "A"}}}},
+                           {{"SpecialToken", {{"id", "r"}}}}})},
+          {"special_tokens", {{"l", {{"ids", List(before)}}}, {"r", {{"ids", List(after)}}}}}};
+}
+
+TEST(TokenizerJsonTest, PutsTheTemplateAroundTheTextIfAsked) {
   Json json = Sample();
-  const Json wrap = {
-      {"type", "TemplateProcessing"},
-      {"single",
-       {{{"SpecialToken", {{"id", "l"}}}},
-        {{"Sequence", {{"id", "A"}}}},
-        {{"SpecialToken", {{"id", "r"}}}}}},
-      {"special_tokens", {{"l", {{"ids", List({0, 1})}}}, {"r", {{"ids", List({3})}}}}}};
-  json["post_processor"] = {{"type", "Sequence"}, {"processors", {wrap, wrap}}};
+  json["post_processor"] = {{"type", "Sequence"},
+                            {"processors", List({{{"type", "ByteLevel"}}, Around({0, 1}, {3})})}};
   const auto tokenizer = Tokenizer::FromJson(json.dump());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  EXPECT_EQ((*tokenizer)->Encode("ab", {}), (std::vector<TokenId>{0, 1, 0, 1, 2, 3, 3}));
+  EXPECT_EQ((*tokenizer)->Encode("ab", {}), (std::vector<TokenId>{0, 1, 2, 3}));
+  EXPECT_EQ((*tokenizer)->Encode("", {}), (std::vector<TokenId>{0, 1, 3}));
   EXPECT_EQ((*tokenizer)->Encode("ab", {.add_special_tokens = false}), (std::vector<TokenId>{2}));
+}
+
+TEST(TokenizerJsonTest, RefusesASecondTemplate) {
+  // Hugging Face tokenizers panics on it.
+  const Json two = List({Around({0}, {}), Around({1}, {})});
+  ExpectRefused(Spoiled([&](Json& j) {
+                  j["post_processor"] = {{"type", "Sequence"}, {"processors", two}};
+                }),
+                kUnimplemented, "processors[1]", "one TemplateProcessing");
 }
 
 TEST(TokenizerJsonTest, RefusesAnUnknownTokenThatIsMissingButNeeded) {
