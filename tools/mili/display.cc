@@ -1,6 +1,7 @@
 #include "tools/mili/display.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
@@ -28,6 +29,7 @@ std::string Seconds(absl::Duration duration) {
 
 Display::Display(Options options)
     : options_(std::move(options)),
+      ready_pipe_(options_.ready_fd),
       logger_({.format = options_.format, .program = "mili", .out = options_.out}),
       started_(absl::Now()),
       last_output_(started_) {}
@@ -44,26 +46,27 @@ void Display::OnLogLine(std::string_view line) {
   if (!was_ready_ && bytes_total_ != 0) ShowBar();
 }
 
-void Display::OnListening(const ReadyPipe::Fields& addresses) { addresses_ = addresses; }
+void Display::OnListening(const ReadyPipe::Fields& addresses) {
+  addresses_ = addresses;
+  ready_pipe_.Listening(addresses);
+}
 
 void Display::OnLoading(uint64_t bytes_done, uint64_t bytes_total) {
   bytes_done_ = bytes_done;
   bytes_total_ = bytes_total;
+  ready_pipe_.Loading(bytes_done, bytes_total);
   if (!was_ready_) ShowBar();
 }
 
 void Display::OnReady() {
+  ready_pipe_.Ready();
   ClearBar();
   if (options_.is_quiet) {
     was_ready_ = true;
     return;
   }
-  if (was_ready_) {
-    logger_.Info("serving again");
-  } else {
-    was_ready_ = true;
-    PrintReady();
-  }
+  // Later ones stand in the router's log.
+  if (!std::exchange(was_ready_, true)) PrintReady();
   last_output_ = absl::Now();
 }
 
@@ -91,12 +94,6 @@ void Display::PrintReady() {
   std::fflush(options_.out);
 }
 
-void Display::OnNotReady(std::string_view reason) {
-  if (options_.is_quiet || is_draining_) return;
-  ClearBar();
-  logger_.Warning("cannot serve for now", {{"reason", std::string(reason)}});
-}
-
 void Display::OnWorkerLost(std::string_view reason, absl::Duration restart_in) {
   ClearBar();
   bytes_done_ = bytes_total_ = 0;
@@ -106,13 +103,12 @@ void Display::OnWorkerLost(std::string_view reason, absl::Duration restart_in) {
                   {{"reason", std::string(reason)}, {"in", absl::FormatDuration(restart_in)}});
 }
 
-void Display::OnDraining(absl::Duration limit) {
+void Display::OnDraining() {
   is_draining_ = true;
   ClearBar();
   last_output_ = absl::Now();
   if (options_.is_quiet) return;
-  logger_.Info("stopping: running requests may end, new ones are refused; again to stop at once",
-               {{"limit", absl::FormatDuration(limit)}});
+  logger_.Info("stopping: running requests may end, new ones are refused; again to stop at once");
 }
 
 absl::Time Display::NextTick() {

@@ -23,6 +23,8 @@ class Display : public SupervisorObserver {
     bool is_quiet = false;
     std::string model;
     std::FILE* out = stderr;  // not owned
+    // Passes the news on to a program that started this one (--ready-fd); -1: nobody.
+    int ready_fd = -1;
   };
   explicit Display(Options options);
   ~Display() override;
@@ -31,9 +33,8 @@ class Display : public SupervisorObserver {
   void OnListening(const ReadyPipe::Fields& addresses) override;
   void OnLoading(uint64_t bytes_done, uint64_t bytes_total) override;
   void OnReady() override;
-  void OnNotReady(std::string_view reason) override;
   void OnWorkerLost(std::string_view reason, absl::Duration restart_in) override;
-  void OnDraining(absl::Duration limit) override;
+  void OnDraining() override;
   absl::Time NextTick() override;
   void OnTick() override;
 
@@ -45,6 +46,7 @@ class Display : public SupervisorObserver {
   void PrintReady();
 
   const Options options_;
+  ReadyPipe ready_pipe_;
   Logger logger_;
   const absl::Time started_;
   absl::Time last_output_;

@@ -44,6 +44,12 @@ int RunServe(const CommandLineArgs& args) {
              .value_name = "PATH",
              .help = "The model, where it is not given as an argument."});
   AddProgramFlags(table, flags);
+  int32_t ready_fd = -1;
+  table.Add({.name = "ready-fd",
+             .target = &ready_fd,
+             .value_name = "FD",
+             .help = "Tell a program that started this one about ports and readiness.",
+             .hidden = true});
   if (const std::optional<int> code = ParseFlags(table, args)) return *code;
   if (absl::Status status = CheckModelPath(flags.model); !status.ok()) return Fail(status);
 
@@ -56,7 +62,8 @@ int RunServe(const CommandLineArgs& args) {
     Display display({.format = flags.log_format == "json" ? LogFormat::kJson : LogFormat::kText,
                      .is_terminal = isatty(STDERR_FILENO) == 1,
                      .model = flags.served_model_name.empty() ? ModelNameOf(flags.model)
-                                                              : flags.served_model_name});
+                                                              : flags.served_model_name,
+                     .ready_fd = ready_fd});
     Supervisor supervisor(MakePair(table, flags, Ports::kPublic, socket_dir->path(), args.environ),
                           signals, display);
     status = supervisor.Run();
