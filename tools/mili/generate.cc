@@ -1,25 +1,20 @@
 // `mili generate`: one prompt, one answer.
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <sstream>
 
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
 
 #include "common/base/status_macros.h"
-#include "common/base/strings.h"
+#include "common/formats/file.h"
 #include "tools/mili/answer.h"
 #include "tools/mili/answer_json.h"
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
 #include "tools/mili/interrupts.h"
+#include "tools/mili/line_input.h"
 #include "tools/mili/sampling_flags.h"
 #include "tools/mili/session.h"
 #include "tools/mili/token_ids.h"
@@ -133,15 +128,8 @@ absl::Status CheckFlags(const Flags& flags) {
 }
 
 absl::StatusOr<std::string> ReadAll(const std::string& path) {
-  std::ifstream file;
-  if (path != "-") file.open(path, std::ios::binary);
-  std::istream& in = path == "-" ? std::cin : file;
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (path != "-" && (!file.is_open() || file.bad())) {
-    return absl::NotFoundError(absl::StrCat("cannot read the prompt from ", path));
-  }
-  return text.str();
+  constexpr uint64_t kMaxPromptBytes = 64 << 20;
+  return path == "-" ? ReadStdin() : ReadTextFile(path, kMaxPromptBytes);
 }
 
 // Puts the prompt into the request.

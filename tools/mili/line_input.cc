@@ -41,4 +41,14 @@ LineInput::Outcome LineInput::Next() {
   }
 }
 
+std::string ReadStdin() {
+  std::string text;
+  std::array<char, 65536> buffer;
+  while (true) {
+    const ssize_t num_read = read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (num_read > 0) text.append(buffer.data(), static_cast<size_t>(num_read));
+    if (num_read == 0 || (num_read < 0 && errno != EINTR)) return text;
+  }
+}
+
 }  // namespace mili

@@ -30,4 +30,7 @@ class LineInput {
   bool has_ended_ = false;
 };
 
+// All of stdin.
+std::string ReadStdin();
+
 }  // namespace mili

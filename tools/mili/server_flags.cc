@@ -8,6 +8,7 @@ namespace mili {
 namespace {
 
 constexpr const char* kWorkerFlags[] = {
+    "load-format",
     "max-model-len",
     "max-num-seqs",
     "max-num-batched-tokens",
@@ -23,15 +24,18 @@ constexpr const char* kRouterFlags[] = {
     "grpc-port",
     "admin-port",
     "served-model-name",
+    "chat-template",
+    "generation-config",
+    "max-num-queued-reqs",
+    "max-num-queued-tokens",
     "request-timeout",
     "queue-timeout",
-    "shutdown-timeout",
-    "max-num-queued-reqs",
+    "max-logprobs",
+    "default-max-tokens",
     "scheduling-policy",
     "run-ahead-depth",
-    "default-max-tokens",
-    "generation-config",
-    "chat-template",
+    "shutdown-timeout",
+    "drain-grace",
     "log-requests",
 };
 
@@ -43,6 +47,11 @@ void Append(const std::vector<std::string>& more, std::vector<std::string>* all)
 
 void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
   table.AddSection("Model and memory");
+  table.Add({.name = "load-format",
+             .target = &flags.load_format,
+             .value_name = "auto|safetensors|gguf",
+             .help = "What the model must be stored as.",
+             .choices = {"auto", "safetensors", "gguf"}});
   table.Add({.name = "max-model-len",
              .target = &flags.max_model_len,
              .value_name = "TOKENS",
@@ -79,9 +88,10 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .choices = {"fast", "reference"}});
   table.Add({.name = "cpu-isa",
              .target = &flags.cpu_isa,
-             .value_name = "ISA",
+             .value_name = "auto|avx512_vnni|avx2|portable",
              .help = "Instruction set of the fast kernels; auto takes the best that this machine "
-                     "has."});
+                     "has.",
+             .choices = {"auto", "avx512_vnni", "avx2", "portable"}});
   table.Add({.name = "threads",
              .target = &flags.threads,
              .value_name = "N",
@@ -133,8 +143,17 @@ void AddRouterFlags(FlagTable& table, ServerFlags& flags) {
   table.Add({.name = "max-num-queued-reqs",
              .target = &flags.max_num_queued_reqs,
              .value_name = "N",
-             .help = "Requests that may wait; more are refused.",
+             .help = "Sequences that may wait; more are refused.",
              .min_value = 1});
+  table.Add({.name = "max-num-queued-tokens",
+             .target = &flags.max_num_queued_tokens,
+             .value_name = "N",
+             .help = "Prompt tokens behind the door. 0: no limit."});
+  table.Add({.name = "max-logprobs",
+             .target = &flags.max_logprobs,
+             .value_name = "N",
+             .help = "Most alternatives that a request may ask for.",
+             .max_value = 20});
   table.Add({.name = "scheduling-policy",
              .target = &flags.scheduling_policy,
              .value_name = "fcfs|priority",
@@ -165,6 +184,11 @@ void AddRouterFlags(FlagTable& table, ServerFlags& flags) {
              .value_name = "SECONDS",
              .help = "How long running requests may take to end after the first Ctrl-C or SIGTERM; "
                      "a second one ends at once."});
+  table.Add({.name = "drain-grace",
+             .target = &flags.drain_grace,
+             .value_name = "SECONDS",
+             .help = "How long new requests are still taken after SIGTERM, while load balancers "
+                     "look away."});
   table.Add({.name = "log-format",
              .target = &flags.log_format,
              .value_name = "text|json",
@@ -218,7 +242,7 @@ Supervisor::Options MakePair(const FlagTable& table, const ServerFlags& flags, P
     Append({"--no-metrics"}, &options.worker.args);
   }
   // The router gives up its requests by itself; this is for one that hangs.
-  options.drain_limit = flags.shutdown_timeout + absl::Seconds(10);
+  options.drain_limit = flags.drain_grace + flags.shutdown_timeout + absl::Seconds(10);
   return options;
 }
 

@@ -32,8 +32,12 @@ struct ServerFlags {
   uint32_t default_max_tokens = 1024;
   std::string generation_config = "auto";
   std::string chat_template;
-  std::string log_requests = "meta";
+  std::string log_requests = "none";
+  uint64_t max_num_queued_tokens = 0;
+  uint32_t max_logprobs = 20;
+  absl::Duration drain_grace = absl::ZeroDuration();
   // Worker.
+  std::string load_format = "auto";
   uint32_t max_model_len = 0;
   uint32_t max_num_seqs = 32;
   uint32_t max_num_batched_tokens = 512;

@@ -20,26 +20,39 @@
 namespace mili {
 namespace {
 
+// Time, level, program, message; empty if it is no log line in text form.
+std::vector<absl::string_view> PartsOf(std::string_view log_line) {
+  std::vector<absl::string_view> parts = absl::StrSplit(ToAbsl(log_line), absl::MaxSplits(' ', 3));
+  const bool is_log =
+      parts.size() == 4 && parts[0].size() == 24 && parts[0][10] == 'T' &&
+      (parts[1] == "error" || parts[1] == "warning" || parts[1] == "info" || parts[1] == "debug");
+  if (!is_log) parts.clear();
+  return parts;
+}
+
+// Such a line tells of daily business, not of the cause of an end.
+bool IsInformation(std::string_view log_line) {
+  const std::vector<absl::string_view> parts = PartsOf(log_line);
+  return !parts.empty() && (parts[1] == "info" || parts[1] == "debug");
+}
+
 // "exit code 1: cannot bind ...", as far as it is known.
 std::string ReasonOf(const ChildEnd& end, const std::string& last_line) {
   std::string reason = end.Describe();
   if (end.signal == SIGKILL) {
     absl::StrAppend(&reason, ", from outside or by the kernel for want of memory");
   }
-  if (!last_line.empty()) absl::StrAppend(&reason, ": ", MessageOf(last_line));
+  if (!last_line.empty() && !IsInformation(last_line)) {
+    absl::StrAppend(&reason, ": ", MessageOf(last_line));
+  }
   return reason;
 }
 
 }  // namespace
 
 std::string MessageOf(std::string_view log_line) {
-  const std::vector<absl::string_view> words =
-      absl::StrSplit(ToAbsl(log_line), absl::MaxSplits(' ', 3));
-  if (words.size() == 4 && words[0].size() == 24 && words[0][10] == 'T' &&
-      (words[1] == "error" || words[1] == "warning" || words[1] == "info" || words[1] == "debug")) {
-    return std::string(words[3]);
-  }
-  return std::string(log_line);
+  const std::vector<absl::string_view> parts = PartsOf(log_line);
+  return parts.empty() ? std::string(log_line) : std::string(parts[3]);
 }
 
 Supervisor::Supervisor(Options options, const SignalFd& signals, SupervisorObserver& observer)
@@ -180,7 +193,7 @@ void Supervisor::OnStop() {
     return Finish(absl::CancelledError("ended at once, running requests were cut off"));
   }
   phase_ = Phase::kDraining;
-  observer_.OnDraining(options_.drain_limit);
+  observer_.OnDraining();
   kill_at_ = absl::Now() + options_.drain_limit;
   router_.process->Signal(SIGTERM);
   // Nothing is served before the first ready, so nobody waits for a worker then.

@@ -32,8 +32,8 @@ class SupervisorObserver {
   virtual void OnReady() {}
   virtual void OnNotReady(std::string_view /*reason*/) {}
   virtual void OnWorkerLost(std::string_view /*reason*/, absl::Duration /*restart_in*/) {}
-  // A first stop was asked for; `limit` is how long it may take.
-  virtual void OnDraining(absl::Duration /*limit*/) {}
+  // A first stop was asked for.
+  virtual void OnDraining() {}
   // Called at NextTick() or soon after.
   virtual absl::Time NextTick() { return absl::InfiniteFuture(); }
   virtual void OnTick() {}

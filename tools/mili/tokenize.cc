@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -26,6 +25,7 @@
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
 #include "tools/mili/json_line.h"
+#include "tools/mili/line_input.h"
 #include "tools/mili/model_path.h"
 #include "tools/mili/token_ids.h"
 
@@ -194,16 +194,6 @@ absl::Status ConvertLines(const Flags& flags, const Coder& coder) {
   }
   if (!held.empty()) MILI_RETURN_IF_ERROR(convert(held));
   return WriteOut(&out);
-}
-
-std::string ReadStdin() {
-  std::string text;
-  std::array<char, 65536> buffer;
-  size_t num_read = 0;
-  while ((num_read = std::fread(buffer.data(), 1, buffer.size(), stdin)) > 0) {
-    text.append(buffer.data(), num_read);
-  }
-  return text;
 }
 
 absl::Status ConvertOne(const Flags& flags, const Coder& coder) {
