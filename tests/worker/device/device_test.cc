@@ -1,0 +1,207 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "worker/device/cpu_pool.h"
+#include "worker/device/cpu_topology.h"
+#include "worker/device/kv_arena.h"
+#include "worker/device/memory.h"
+#include "worker/device/stream.h"
+
+namespace mili::worker {
+namespace {
+
+TEST(CpuPoolTest, CallsEachThreadOnceEveryTime) {
+  for (const int num_threads : {1, 2, 3, 8}) {
+    CpuPool pool(num_threads);
+    ASSERT_EQ(pool.num_threads(), num_threads);
+    std::vector<int> calls(num_threads);  // each written by its own thread only
+    for (int run = 0; run < 2000; ++run) {
+      kernels::OnEachThread(pool, [&](int thread_idx) { ++calls[thread_idx]; });
+    }
+    for (const int count : calls) EXPECT_EQ(count, 2000);
+  }
+}
+
+TEST(CpuPoolTest, TheCallerIsThreadZeroAndSeesWhatTheOthersWrote) {
+  CpuPool pool(4);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::vector<std::thread::id> ids(4);
+  kernels::OnEachThread(pool, [&](int i) { ids[i] = std::this_thread::get_id(); });
+  EXPECT_EQ(ids[0], caller);
+  for (int i = 1; i < 4; ++i) EXPECT_NE(ids[i], caller);
+}
+
+TEST(CpuPoolTest, WakesHelpersThatWentToSleep) {
+  CpuPool pool(3);
+  std::atomic<int> calls{0};
+  for (int run = 0; run < 5; ++run) {
+    // Much longer than helpers spin: the caller works alone for a while.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    kernels::OnEachThread(pool, [&](int) { ++calls; });
+  }
+  EXPECT_EQ(calls, 15);
+}
+
+TEST(CpuPoolTest, WaitsForASlowHelper) {
+  CpuPool pool(2);
+  bool is_done = false;
+  kernels::OnEachThread(pool, [&](int thread_idx) {
+    if (thread_idx == 0) return;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    is_done = true;
+  });
+  EXPECT_TRUE(is_done);
+}
+
+TEST(StreamTest, RunsInOrderBehindTheCallersBack) {
+  std::vector<int> order;
+  Event go;
+  Stream stream;
+  stream.Enqueue([&] { go.Wait(); });
+  for (int i = 0; i < 100; ++i) stream.Enqueue([&order, i] { order.push_back(i); });
+  go.Set();
+  stream.Synchronize();
+  std::vector<int> expected(100);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(order, expected);
+}
+
+TEST(StreamTest, RunsWhatIsEnqueuedBeforeItEnds) {
+  int runs = 0;
+  {
+    Stream stream;
+    for (int i = 0; i < 10; ++i) stream.Enqueue([&] { ++runs; });
+  }
+  EXPECT_EQ(runs, 10);
+}
+
+// Pages of this range that the process has touched.
+size_t ResidentPages(const std::byte* data, size_t size) {
+  std::vector<unsigned char> pages((size + 4095) / 4096);
+  mincore(const_cast<std::byte*>(data), size, pages.data());
+  return static_cast<size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST(DeviceMemoryTest, CostsOnlyWhatIsTouched) {
+  absl::StatusOr<DeviceMemory> memory =
+      DeviceMemory::Allocate(64 << 20, DeviceMemory::Pages::kSmall, "a test");
+  ASSERT_TRUE(memory.ok());
+  EXPECT_EQ(ResidentPages(memory->data(), memory->size_bytes()), 0u);
+  memory->data()[5 << 20] = std::byte{1};
+  EXPECT_EQ(ResidentPages(memory->data(), memory->size_bytes()), 1u);
+}
+
+TEST(DeviceMemoryTest, LargePagesAreAligned) {
+  const absl::StatusOr<DeviceMemory> memory =
+      DeviceMemory::Allocate(5 << 20, DeviceMemory::Pages::kHuge, "a test");
+  ASSERT_TRUE(memory.ok());
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(memory->data()) % (2 << 20), 0u);
+  EXPECT_GE(memory->size_bytes(), 5u << 20);
+  std::memset(memory->data(), 1, 5 << 20);
+}
+
+TEST(DeviceMemoryTest, SaysWhatCouldNotBeHad) {
+  const absl::Status status =
+      DeviceMemory::Allocate(uint64_t{1} << 62, DeviceMemory::Pages::kSmall, "the KV cache")
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("the KV cache"));
+}
+
+TEST(KvArenaTest, LaysPagesOutByLayerPageHalfHeadTokenDim) {
+  const KvSpec spec = {3, 2, 8, 4, DType::kBF16};
+  const absl::StatusOr<KvArena> arena = KvArena::Allocate(spec, 5);
+  ASSERT_TRUE(arena.ok());
+  EXPECT_EQ(arena->size_bytes(), 3u * 5 * 2 * 2 * 4 * 8 * 2);
+  const kernels::KvLayer first = arena->Layer(0);
+  EXPECT_EQ(first.head_stride, 4 * 8);
+  EXPECT_EQ(first.page_stride, 2 * 2 * 4 * 8);
+  EXPECT_EQ(first.v - first.k, 2 * 4 * 8 * 2);
+  const kernels::KvLayer last = arena->Layer(2);
+  EXPECT_EQ(last.k - first.k, 2 * 5 * first.page_stride * 2);
+}
+
+class CpuTopologyTest : public ::testing::Test {
+ protected:
+  CpuTopologyTest() {
+    char path[] = "/tmp/mili_topology_XXXXXX";
+    root_ = mkdtemp(path);
+  }
+  ~CpuTopologyTest() override { std::filesystem::remove_all(root_); }
+  void Write(const std::string& path, const std::string& text) {
+    const std::filesystem::path file = root_ + path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+  void WriteCore(int cpu, const std::string& siblings) {
+    Write("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list",
+          siblings + "\n");
+  }
+  std::string root_;
+};
+
+TEST_F(CpuTopologyTest, CountsACoreOnceHoweverManyThreadsItHas) {
+  for (int cpu = 0; cpu < 4; ++cpu) WriteCore(cpu, cpu % 2 == 0 ? "0,2" : "1,3");
+  const CpuLimits limits = ReadCpuLimits(root_, {0, 1, 2, 3});
+  EXPECT_EQ(limits.num_cpus, 4);
+  EXPECT_EQ(limits.num_cores, 2);
+  EXPECT_EQ(limits.num_threads(), 2);
+  EXPECT_EQ(limits.max_threads(), 4);
+}
+
+TEST_F(CpuTopologyTest, HeedsTheTightestQuotaOfCgroupV2) {
+  for (int cpu = 0; cpu < 8; ++cpu) WriteCore(cpu, std::to_string(cpu));
+  Write("/proc/self/cgroup", "0::/pod/worker\n");
+  Write("/sys/fs/cgroup/pod/worker/cpu.max", "max 100000\n");
+  Write("/sys/fs/cgroup/pod/cpu.max", "350000 100000\n");
+  const CpuLimits limits = ReadCpuLimits(root_, {0, 1, 2, 3, 4, 5, 6, 7});
+  EXPECT_EQ(limits.quota_cpus, 3.5);
+  EXPECT_EQ(limits.num_threads(), 3);
+  EXPECT_EQ(limits.max_threads(), 3);
+}
+
+TEST_F(CpuTopologyTest, HeedsTheQuotaOfCgroupV1) {
+  Write("/proc/self/cgroup", "4:cpu,cpuacct:/job\n2:memory:/job\n");
+  Write("/sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "50000\n");
+  Write("/sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
+  const CpuLimits limits = ReadCpuLimits(root_, {0, 1});
+  EXPECT_EQ(limits.quota_cpus, 0.5);
+  EXPECT_EQ(limits.num_threads(), 1);  // never none
+}
+
+TEST_F(CpuTopologyTest, WithoutAnyFileEveryCpuCounts) {
+  const CpuLimits limits = ReadCpuLimits(root_, {3, 5, 7});
+  EXPECT_EQ(limits.num_threads(), 3);
+}
+
+TEST_F(CpuTopologyTest, FreeMemoryIsWhatTheSystemAndTheCgroupLeave) {
+  Write("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable:  800 kB\n");
+  EXPECT_EQ(ReadAvailableMemoryBytes(root_), 800u * 1024);
+  Write("/proc/self/cgroup", "0::/pod\n");
+  Write("/sys/fs/cgroup/pod/memory.max", "500000\n");
+  Write("/sys/fs/cgroup/pod/memory.current", "400000\n");
+  Write("/sys/fs/cgroup/pod/memory.stat", "anon 250000\nfile 150000\n");
+  EXPECT_EQ(ReadAvailableMemoryBytes(root_), 250000u);
+  Write("/sys/fs/cgroup/pod/memory.max", "max\n");
+  EXPECT_EQ(ReadAvailableMemoryBytes(root_), 800u * 1024);
+}
+
+TEST_F(CpuTopologyTest, UnknownMemoryIsZero) { EXPECT_EQ(ReadAvailableMemoryBytes(root_), 0u); }
+
+}  // namespace
+}  // namespace mili::worker
