@@ -26,14 +26,20 @@ struct Bf16Weights {
   static MILI_INLINE typename Isa::F Load(const uint8_t* p) { return Isa::LoadBf16(p); }
 };
 
-// kRows rows x kTokens tokens. `w` is the first row, `x` the first token, `y` their output.
-template <typename Isa, typename W, int kRows, int kTokens>
-MILI_INLINE void FloatTile(const uint8_t* w, const float* x, int64_t k, float* y, int64_t y_stride,
-                           const float* bias) {
+// kRows rows x kTokens tokens. `w` is the first row, `x` the first token, `y` their output. With
+// kPrefetch the rows behind these, which come next, are called for.
+template <typename Isa, typename W, int kRows, int kTokens, bool kPrefetch>
+void FloatTile(const uint8_t* w, const float* x, int64_t k, float* y, int64_t y_stride,
+               const float* bias) {
   using F = typename Isa::F;
   F sums[kRows][kTokens] = {};
   const int64_t whole = k / Isa::kLanes * Isa::kLanes;
   for (int64_t i = 0; i < whole; i += Isa::kLanes) {
+    if constexpr (kPrefetch) {
+      const uint8_t* next = w + kRows * (k + i) * W::kBytes;
+#pragma GCC unroll 8
+      for (int b = 0; b < kRows * Isa::kLanes * W::kBytes; b += 64) __builtin_prefetch(next + b);
+    }
     F xs[kTokens];
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) xs[t] = LoadF<Isa>(x + t * k + i);
@@ -65,20 +71,25 @@ MILI_INLINE void FloatTile(const uint8_t* w, const float* x, int64_t k, float* y
 }
 
 template <typename Isa, typename W, int kRows>
-MILI_INLINE void FloatRowGroup(const LinearParams& p, const LinearPart& part, int64_t row,
-                               int64_t first_token, int64_t last_token) {
+void FloatRowGroup(const LinearParams& p, const LinearPart& part, int64_t row, int64_t first_token,
+                   int64_t last_token) {
   const int64_t k = part.weight.cols;
   const auto* w = reinterpret_cast<const uint8_t*>(part.weight.data) + row * k * W::kBytes;
   const float* bias = part.bias == nullptr ? nullptr : part.bias + row;
+  const auto tile = [&](auto run, int64_t t) {
+    run(w, p.x + t * k, k, part.y + t * part.y_stride + row, part.y_stride, bias);
+  };
   int64_t t = first_token;
+  if (last_token - t < Isa::kFloatTokens) {
+    tile(FloatTile<Isa, W, kRows, 1, true>, t++);
+  } else {
+    tile(FloatTile<Isa, W, kRows, Isa::kFloatTokens, true>, t);
+    t += Isa::kFloatTokens;
+  }
   for (; t + Isa::kFloatTokens <= last_token; t += Isa::kFloatTokens) {
-    FloatTile<Isa, W, kRows, Isa::kFloatTokens>(w, p.x + t * k, k, part.y + t * part.y_stride + row,
-                                                part.y_stride, bias);
+    tile(FloatTile<Isa, W, kRows, Isa::kFloatTokens, false>, t);
   }
-  for (; t < last_token; ++t) {
-    FloatTile<Isa, W, kRows, 1>(w, p.x + t * k, k, part.y + t * part.y_stride + row, part.y_stride,
-                                bias);
-  }
+  for (; t < last_token; ++t) tile(FloatTile<Isa, W, kRows, 1, false>, t);
 }
 
 // Rows [begin, end) of a part for tokens [first_token, last_token).

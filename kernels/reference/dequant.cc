@@ -2,70 +2,79 @@
 
 #include <cstring>
 
+#include "kernels/reference/lanes.h"
+
 namespace mili::kernels {
 namespace {
 
-uint16_t LoadU16(const uint8_t* p) {
+[[gnu::always_inline]] inline uint16_t LoadU16(const uint8_t* p) {
   uint16_t value;
   std::memcpy(&value, p, sizeof(value));
   return value;
 }
 
-float LoadHalf(const uint8_t* p) { return HalfToFloat(LoadU16(p)); }
+[[gnu::always_inline]] inline float LoadHalf(const uint8_t* p) { return HalfToFloat(LoadU16(p)); }
 
-uint32_t LoadU32(const uint8_t* p) {
+[[gnu::always_inline]] inline uint32_t LoadU32(const uint8_t* p) {
   uint32_t value;
   std::memcpy(&value, p, sizeof(value));
   return value;
 }
 
-void BlockQ8_0(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ8_0(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<int8_t>(block[2 + i]);
 }
 
-void BlockQ4_0(const uint8_t* block, float* out) {
-  const float d = LoadHalf(block);
-  const uint8_t* q = block + 2;
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * ((q[i] & 15) - 8);
-    out[i + 16] = d * ((q[i] >> 4) - 8);
-  }
+// Bit i as the fifth bit of a weight.
+[[gnu::always_inline]] inline int BitAs16(uint32_t bits, int i) {
+  return static_cast<int>((bits >> i) & 1u) << 4;
 }
 
-void BlockQ4_1(const uint8_t* block, float* out) {
+// Loops of 16 must not be unrolled whole before they are vectorised: hence "unroll 1".
+
+[[gnu::always_inline]] inline void BlockQ4_0(const uint8_t* block, float* out) {
+  const float d = LoadHalf(block);
+  const uint8_t* q = block + 2;
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i] = d * ((q[i] & 15) - 8);
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i + 16] = d * ((q[i] >> 4) - 8);
+}
+
+[[gnu::always_inline]] inline void BlockQ4_1(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   const float m = LoadHalf(block + 2);
   const uint8_t* q = block + 4;
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * (q[i] & 15) + m;
-    out[i + 16] = d * (q[i] >> 4) + m;
-  }
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i] = d * (q[i] & 15) + m;
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i + 16] = d * (q[i] >> 4) + m;
 }
 
-void BlockQ5_0(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ5_0(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   const uint32_t high = LoadU32(block + 2);
   const uint8_t* q = block + 6;
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * (static_cast<int>((q[i] & 15u) | ((high >> i) & 1u) << 4) - 16);
-    out[i + 16] = d * (static_cast<int>((q[i] >> 4) | ((high >> (i + 16)) & 1u) << 4) - 16);
-  }
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i] = d * (((q[i] & 15) | BitAs16(high, i)) - 16);
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i + 16] = d * (((q[i] >> 4) | BitAs16(high, i + 16)) - 16);
 }
 
-void BlockQ5_1(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ5_1(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   const float m = LoadHalf(block + 2);
   const uint32_t high = LoadU32(block + 4);
   const uint8_t* q = block + 8;
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * static_cast<int>((q[i] & 15u) | ((high >> i) & 1u) << 4) + m;
-    out[i + 16] = d * static_cast<int>((q[i] >> 4) | ((high >> (i + 16)) & 1u) << 4) + m;
-  }
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i] = d * ((q[i] & 15) | BitAs16(high, i)) + m;
+#pragma GCC unroll 1
+  for (int i = 0; i < 16; ++i) out[i + 16] = d * ((q[i] >> 4) | BitAs16(high, i + 16)) + m;
 }
 
 // The 6-bit scale and minimum of sub-block `sub` out of the 12 bytes `b` of Q4_K and Q5_K.
-void KScale(const uint8_t* b, int sub, int* scale, int* min) {
+[[gnu::always_inline]] inline void KScale(const uint8_t* b, int sub, int* scale, int* min) {
   if (sub < 4) {
     *scale = b[sub] & 63;
     *min = b[sub + 4] & 63;
@@ -75,7 +84,7 @@ void KScale(const uint8_t* b, int sub, int* scale, int* min) {
   }
 }
 
-void BlockQ4_K(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ4_K(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   const float dmin = LoadHalf(block + 2);
   for (int sub = 0; sub < 8; ++sub) {
@@ -89,7 +98,7 @@ void BlockQ4_K(const uint8_t* block, float* out) {
   }
 }
 
-void BlockQ5_K(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ5_K(const uint8_t* block, float* out) {
   const float d = LoadHalf(block);
   const float dmin = LoadHalf(block + 2);
   const uint8_t* high = block + 16;
@@ -106,24 +115,27 @@ void BlockQ5_K(const uint8_t* block, float* out) {
   }
 }
 
-void BlockQ6_K(const uint8_t* block, float* out) {
+[[gnu::always_inline]] inline void BlockQ6_K(const uint8_t* block, float* out) {
   const float d = LoadHalf(block + 208);
-  for (int sub = 0; sub < 8; ++sub) {  // of 32 elements, two scales each
-    const uint8_t* low = block + sub / 4 * 64 + sub % 2 * 32;
-    const uint8_t* high = block + 128 + sub / 4 * 32;
-    const auto* scales = reinterpret_cast<const int8_t*>(block + 192 + sub * 2);
-    const float ds[2] = {d * scales[0], d * scales[1]};
-    const int low_shift = sub % 4 / 2 * 4;
-    const int high_shift = sub % 4 * 2;
-    for (int i = 0; i < 32; ++i) {
+  const auto* scales = reinterpret_cast<const int8_t*>(block + 192);
+  for (int sub = 0; sub < 16; ++sub) {
+    const int quarter = sub / 2 % 4;  // of a half of 128 elements
+    const uint8_t* low = block + sub / 8 * 64 + quarter % 2 * 32 + sub % 2 * 16;
+    const uint8_t* high = block + 128 + sub / 8 * 32 + sub % 2 * 16;
+    const float ds = d * scales[sub];
+    const int low_shift = quarter / 2 * 4;
+    const int high_shift = quarter * 2;
+#pragma GCC unroll 1
+    for (int i = 0; i < 16; ++i) {
       const int q = ((low[i] >> low_shift) & 15) | (((high[i] >> high_shift) & 3) << 4);
-      out[sub * 32 + i] = ds[i / 16] * (q - 32);
+      out[sub * 16 + i] = ds * (q - 32);
     }
   }
 }
 
 template <typename BlockFn>
-void EachBlock(DType dtype, const uint8_t* data, int64_t num_elements, float* out, BlockFn block) {
+[[gnu::always_inline]] inline void EachBlock(DType dtype, const uint8_t* data, int64_t num_elements,
+                                             float* out, BlockFn block) {
   const DTypeTraits traits = TraitsOf(dtype);
   for (int64_t i = 0; i < num_elements; i += traits.block_elements) {
     block(data, out + i);
@@ -133,6 +145,7 @@ void EachBlock(DType dtype, const uint8_t* data, int64_t num_elements, float* ou
 
 }  // namespace
 
+MILI_MULTIVERSION
 void Dequantize(DType dtype, const std::byte* blocks, int64_t num_elements, float* out) {
   const auto* data = reinterpret_cast<const uint8_t*>(blocks);
   switch (dtype) {

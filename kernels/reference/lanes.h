@@ -4,12 +4,21 @@
 
 #include <cstdint>
 
+// Compiles a function for several instruction sets, chosen at load time. Without contraction
+// (-ffp-contract=off) each gives the same bits. Sanitizers cannot run the choice.
+#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define MILI_MULTIVERSION __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#else
+#define MILI_MULTIVERSION
+#endif
+
 namespace mili::kernels {
 
 inline constexpr int kSumLanes = 16;
 
 // Adds the lanes pairwise: 16, 8, 4, 2, 1.
-inline float SumOfLanes(float* lanes) {
+[[gnu::always_inline]] inline float SumOfLanes(float* lanes) {
   for (int half = kSumLanes / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   }
@@ -17,7 +26,7 @@ inline float SumOfLanes(float* lanes) {
 }
 
 // sum of a[i] * b[i]; product i goes to lane i % 16.
-inline float Dot(const float* a, const float* b, int64_t n) {
+[[gnu::always_inline]] inline float Dot(const float* a, const float* b, int64_t n) {
   float lanes[kSumLanes] = {};
   int64_t i = 0;
   for (; i + kSumLanes <= n; i += kSumLanes) {

@@ -12,6 +12,16 @@ namespace {
 // Columns dequantised at a time: on the stack, a multiple of every block size and of the lanes.
 constexpr int64_t kTileColumns = 2048;
 
+// Adds tile . x to y for every token; `first` starts the sum.
+MILI_MULTIVERSION
+void AddTile(const float* tile, int64_t width, const float* x, int64_t x_stride, int64_t num_tokens,
+             bool first, float* y, int64_t y_stride) {
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    const float dot = Dot(x + t * x_stride, tile, width);
+    y[t * y_stride] = first ? dot : y[t * y_stride] + dot;
+  }
+}
+
 // One weight row against all tokens. The row is dequantised once, tile by tile; y holds the sum of
 // the tiles done so far.
 void OneRow(const LinearParams& p, const LinearPart& part, int64_t row) {
@@ -21,11 +31,8 @@ void OneRow(const LinearParams& p, const LinearPart& part, int64_t row) {
   for (int64_t col = 0; col < weight.cols; col += kTileColumns) {
     const int64_t width = std::min(kTileColumns, weight.cols - col);
     Dequantize(weight.dtype, data + RowBytes(weight.dtype, col), width, tile);
-    for (int64_t t = 0; t < p.num_tokens; ++t) {
-      const float dot = Dot(p.x + t * p.in_features + col, tile, width);
-      float& y = part.y[t * part.y_stride + row];
-      y = col == 0 ? dot : y + dot;
-    }
+    AddTile(tile, width, p.x + col, p.in_features, p.num_tokens, col == 0, part.y + row,
+            part.y_stride);
   }
   if (part.bias == nullptr) return;
   for (int64_t t = 0; t < p.num_tokens; ++t) part.y[t * part.y_stride + row] += part.bias[row];

@@ -1,0 +1,229 @@
+// Speed of the CPU kernels beside the read bandwidth measured in the same run:
+//   kernels_bench [--benchmark_filter=REGEX]
+//   MILI_BENCH_THREADS=2 MILI_BENCH_TABLE=avx2 kernels_bench
+// bytes_per_second of a linear is weights read, of attention KV read; "of_read" is its share of the
+// bandwidth. Weights are larger than the caches, as a model's are.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/kernels.h"
+#include "kernels/reference/kernels.h"
+
+namespace mili::kernels {
+namespace {
+
+// Threads that spin between calls, so that waking them is not measured.
+class SpinningPool final : public ParallelFor {
+ public:
+  explicit SpinningPool(int num_threads) : num_threads_(num_threads) {
+    for (int i = 1; i < num_threads; ++i) {
+      threads_.emplace_back([this, i] {
+        for (int round = 1;; ++round) {
+          while (round_.load(std::memory_order_acquire) < round) std::this_thread::yield();
+          if (task_ == nullptr) return;
+          task_(context_, i);
+          num_done_.fetch_add(1, std::memory_order_release);
+        }
+      });
+    }
+  }
+  ~SpinningPool() override {
+    task_ = nullptr;
+    round_.fetch_add(1, std::memory_order_release);
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int num_threads() const override { return num_threads_; }
+  void Run(void (*task)(void*, int), void* context) override {
+    task_ = task;
+    context_ = context;
+    num_done_.store(0, std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    task(context, 0);
+    while (num_done_.load(std::memory_order_acquire) < num_threads_ - 1) std::this_thread::yield();
+  }
+
+ private:
+  const int num_threads_;
+  std::atomic<int> round_{0};
+  std::atomic<int> num_done_{0};
+  void (*task_)(void*, int) = nullptr;
+  void* context_ = nullptr;
+  std::vector<std::thread> threads_;
+};
+
+struct Setup {
+  const CpuKernels& table;
+  SpinningPool& pool;
+  double read_bytes_per_second = 0;
+};
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<std::byte, FreeDeleter>;
+
+// Random bytes without the bits that would make a half infinite.
+Buffer RandomBytes(size_t size) {
+  Buffer buffer(static_cast<std::byte*>(std::aligned_alloc(64, (size + 127) / 64 * 64)));
+  std::minstd_rand rng(1);
+  for (size_t i = 0; i < size; ++i) buffer.get()[i] = std::byte(rng() & 0x3b);
+  return buffer;
+}
+
+constexpr size_t kReadBytes = size_t{256} << 20;
+
+// The share of the bandwidth that bytes in the measured time are.
+void ReportBytes(benchmark::State& state, size_t bytes, const Setup& setup) {
+  state.SetBytesProcessed(state.iterations() * bytes);
+  state.counters["of_read"] =
+      benchmark::Counter(static_cast<double>(bytes) / setup.read_bytes_per_second,
+                         benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void BenchLinear(benchmark::State& state, Setup& setup, DType dtype, int64_t num_tokens) {
+  constexpr int64_t kCols = 2048;
+  const int64_t rows = static_cast<int64_t>((size_t{96} << 20) / RowBytes(dtype, kCols)) / 64 * 64;
+  const size_t bytes = rows * RowBytes(dtype, kCols);
+  const Buffer weights = RandomBytes(bytes);
+  std::vector<float> x(num_tokens * kCols, 0.5f), y(num_tokens * rows);
+  const Buffer workspace = RandomBytes(setup.table.linear_workspace_bytes(num_tokens, kCols));
+  LinearParams params;
+  params.x = x.data();
+  params.num_tokens = num_tokens;
+  params.in_features = kCols;
+  params.parts[0] = {{dtype, weights.get(), rows, kCols}, nullptr, y.data(), rows};
+  params.num_parts = 1;
+  params.workspace = workspace.get();
+  for (auto _ : state) setup.table.linear(params, setup.pool);
+  ReportBytes(state, bytes, setup);
+  state.counters["mac/s"] = benchmark::Counter(static_cast<double>(rows * kCols * num_tokens),
+                                               benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// 16 query and 8 KV heads of 128, as in Qwen3-0.6B.
+void BenchAttention(benchmark::State& state, Setup& setup, int64_t num_new, int64_t context) {
+  constexpr int64_t kHeads = 16, kKvHeads = 8, kDim = 128, kPage = 16;
+  const int64_t num_pages = (context + kPage - 1) / kPage;
+  const int64_t page_stride = 2 * kKvHeads * kPage * kDim;
+  const DType dtype = setup.table.kv_dtype;
+  const size_t element = TraitsOf(dtype).block_bytes;
+  const Buffer kv = RandomBytes(num_pages * page_stride * element);
+  std::vector<float> q(num_new * kHeads * kDim, 0.1f), out(q.size());
+  std::vector<uint32_t> pages(num_pages);
+  std::iota(pages.begin(), pages.end(), 0u);
+  const int64_t cu_seqlens[] = {0, num_new};
+  PagedAttentionParams params;
+  params.q = q.data();
+  params.q_stride = kHeads * kDim;
+  params.out = out.data();
+  params.cu_seqlens = cu_seqlens;
+  params.context_lens = &context;
+  params.page_table = pages.data();
+  params.page_table_stride = num_pages;
+  params.num_seqs = 1;
+  params.num_heads = kHeads;
+  params.num_kv_heads = kKvHeads;
+  params.head_dim = kDim;
+  params.scale = 0.088f;
+  params.kv = {dtype,       kv.get(),     kv.get() + kKvHeads * kPage * kDim * element,
+               page_stride, kPage * kDim, kPage};
+  for (auto _ : state) setup.table.paged_attention(params, setup.pool);
+  ReportBytes(state, context * 2 * kKvHeads * kDim * element, setup);
+}
+
+void BenchNorm(benchmark::State& state, Setup& setup, int64_t num_tokens) {
+  constexpr int64_t kHidden = 1024;
+  std::vector<float> residual(num_tokens * kHidden, 1), delta(residual.size(), 0.001f);
+  std::vector<float> weight(kHidden, 1), out(residual.size());
+  for (auto _ : state) {
+    setup.table.add_rms_norm(
+        {residual.data(), delta.data(), weight.data(), 1e-5f, num_tokens, kHidden, out.data()},
+        setup.pool);
+  }
+  state.SetItemsProcessed(state.iterations() * num_tokens);
+}
+
+// Best of three passes over a block that no cache holds.
+double MeasureRead(Setup& setup, const std::byte* data) {
+  double best = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    OnEachThread(setup.pool, [&](int thread_idx) {
+      const auto [begin, end] = ShareOf(kReadBytes / 8, 8, thread_idx, setup.pool.num_threads());
+      const auto* words = reinterpret_cast<const uint64_t*>(data);
+      benchmark::DoNotOptimize(std::accumulate(words + begin, words + end, uint64_t{0}));
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(kReadBytes) / seconds.count());
+  }
+  return best;
+}
+
+void Register(Setup& setup) {
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
+        DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    for (const int64_t num_tokens : {1, 8}) {
+      const std::string name =
+          "linear/" + std::string(NameOf(dtype)) + "/tokens:" + std::to_string(num_tokens);
+      benchmark::RegisterBenchmark(name.c_str(), [&setup, dtype, num_tokens](benchmark::State& s) {
+        BenchLinear(s, setup, dtype, num_tokens);
+      })->UseRealTime();
+    }
+  }
+  for (const auto& [num_new, context] : {std::pair<int64_t, int64_t>{1, 1024}, {512, 512}}) {
+    const std::string name =
+        "attention/new:" + std::to_string(num_new) + "/context:" + std::to_string(context);
+    benchmark::RegisterBenchmark(name.c_str(), [&setup, n = num_new,
+                                                c = context](benchmark::State& s) {
+      BenchAttention(s, setup, n, c);
+    })->UseRealTime();
+  }
+  for (const int64_t num_tokens : {1, 512}) {
+    benchmark::RegisterBenchmark(
+        ("norm/tokens:" + std::to_string(num_tokens)).c_str(),
+        [&setup, num_tokens](benchmark::State& s) { BenchNorm(s, setup, num_tokens); })
+        ->UseRealTime();
+  }
+}
+
+int Main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  const char* name = std::getenv("MILI_BENCH_TABLE");
+  const char* threads = std::getenv("MILI_BENCH_THREADS");
+  const CpuKernels* table = name == nullptr ? &BestCpuKernels() : FindCpuKernels(name);
+  if (name != nullptr && std::string(name) == "reference") table = &ReferenceKernels();
+  if (table == nullptr) {
+    std::fprintf(stderr, "MILI_BENCH_TABLE: no kernels '%s' on this CPU; there are: reference %s\n",
+                 name, RunnableCpuKernels());
+    return 2;
+  }
+  const int num_threads = threads == nullptr ? static_cast<int>(std::thread::hardware_concurrency())
+                                             : std::atoi(threads);
+  SpinningPool pool(std::max(1, num_threads));
+  Setup setup = {*table, pool};
+  const Buffer data = RandomBytes(kReadBytes);
+  setup.read_bytes_per_second = MeasureRead(setup, data.get());
+  std::printf("table %s, %d threads, read %.1f GB/s\n", table->name, pool.num_threads(),
+              setup.read_bytes_per_second / 1e9);
+  Register(setup);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+}  // namespace mili::kernels
+
+int main(int argc, char** argv) { return mili::kernels::Main(argc, argv); }
