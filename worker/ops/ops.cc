@@ -46,7 +46,7 @@ class Checker {
 
   Checker& RequireHeads(int64_t num_heads, int64_t num_kv_heads, int64_t head_dim) {
     return Require(num_heads > 0 && num_kv_heads > 0 && num_heads % num_kv_heads == 0 &&
-                       head_dim > 0 && head_dim % 2 == 0,
+                       head_dim > 0 && head_dim % 2 == 0 && head_dim <= kernels::kMaxHeadDim,
                    "heads divide evenly", num_heads, " heads, ", num_kv_heads, " KV heads of ",
                    head_dim);
   }
