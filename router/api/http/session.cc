@@ -152,6 +152,7 @@ asio::awaitable<bool> HttpSession::ReadHead(Parser& parser) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
     co_return co_await Refuse(431, "the header is too large");
   }
+  if (error == http::error::body_limit) co_return co_await RefuseBody();
   if (error == beast::error::timeout) {
     // The socket is closed already; the client was too slow to be told.
     co_return false;
@@ -164,15 +165,11 @@ asio::awaitable<bool> HttpSession::ReadHead(Parser& parser) {
 }
 
 asio::awaitable<bool> HttpSession::ReadBody(Parser& parser) {
-  const auto too_large = "the body is larger than 8 MiB";
-  if (parser.content_length().value_or(0) > shared_->limits.max_body_bytes) {
-    co_return co_await Refuse(413, too_large);
-  }
   while (!parser.is_done()) {
     stream_.expires_after(ToChrono(shared_->limits.body_timeout));
     const auto [error, n] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
     if (!error) continue;
-    if (error == http::error::body_limit) co_return co_await Refuse(413, too_large);
+    if (error == http::error::body_limit) co_return co_await RefuseBody();
     if (error == beast::error::timeout || error == http::error::partial_message) co_return false;
     if (error.category() == http::make_error_code(http::error::body_limit).category()) {
       co_return co_await Refuse(400, "the body's framing is no valid HTTP/1.1");
@@ -182,7 +179,12 @@ asio::awaitable<bool> HttpSession::ReadBody(Parser& parser) {
   co_return true;
 }
 
-asio::awaitable<bool> HttpSession::Refuse(int code, const char* message) {
+asio::awaitable<bool> HttpSession::RefuseBody() {
+  co_return co_await Refuse(
+      413, "the body is larger than " + std::to_string(shared_->limits.max_body_bytes) + " bytes");
+}
+
+asio::awaitable<bool> HttpSession::Refuse(int code, std::string message) {
   framing_.keep_alive = false;
   if (!co_await Write(RenderReply(ErrorReply(code, message), request_id_, framing_)))
     co_return false;

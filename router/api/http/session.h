@@ -60,7 +60,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> Serve(Parser& parser);
   boost::asio::awaitable<bool> ServeStream(SessionExchange& exchange);
   boost::asio::awaitable<bool> Write(std::string bytes);
-  boost::asio::awaitable<bool> Refuse(int code, const char* message);
+  boost::asio::awaitable<bool> Refuse(int code, std::string message);
+  boost::asio::awaitable<bool> RefuseBody();
   // Waits until Notify, or until `timeout` has passed (then false).
   boost::asio::awaitable<bool> WaitForNews(absl::Duration timeout);
 
