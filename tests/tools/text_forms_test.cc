@@ -134,6 +134,28 @@ TEST(SocketDirTest, IsPrivateAndGoesWithItsOwner) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST(SocketDirTest, LeftoversOfTheKilledGoOthersStay) {
+  const std::string base = ::testing::TempDir() + "/runtime";
+  std::filesystem::remove_all(base);
+  std::filesystem::create_directories(base + "/mili-killed");
+  std::filesystem::create_directories(base + "/mili-foreig");
+  std::ofstream(base + "/mili-killed/worker.sock") << "";
+  std::ofstream(base + "/mili-foreig/letter") << "";
+  unsetenv("XDG_RUNTIME_DIR");
+  setenv("TMPDIR", base.c_str(), 1);
+  const auto living = SocketDir::Make();
+  ASSERT_TRUE(living.ok()) << living.status();
+  const auto old = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  for (const std::string& path : {base + "/mili-killed", base + "/mili-foreig", living->path()}) {
+    std::filesystem::last_write_time(path, old);
+  }
+  const auto next = SocketDir::Make();
+  EXPECT_FALSE(std::filesystem::exists(base + "/mili-killed"));
+  EXPECT_TRUE(std::filesystem::exists(base + "/mili-foreig/letter"));
+  EXPECT_TRUE(std::filesystem::exists(living->path()));
+  unsetenv("TMPDIR");
+}
+
 TEST(SocketDirTest, APathTooLongForASocketIsRefused) {
   const std::string dir = ::testing::TempDir() + "/" + std::string(100, 'x');
   std::filesystem::create_directories(dir);

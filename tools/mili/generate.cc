@@ -169,7 +169,8 @@ absl::Status StreamText(Client& client, const v1::GenerateRequest& request, bool
   Answer answer(stdout, isatty(STDOUT_FILENO) == 1);
   const absl::Status status =
       client.Stream(request, [&](const auto& message) { answer.Take(message); });
-  if (answer.text().empty() || answer.text().back() != '\n') std::fputc('\n', stdout);
+  const bool is_open_line = answer.text().empty() ? status.ok() : answer.text().back() != '\n';
+  if (is_open_line) std::fputc('\n', stdout);
   std::fflush(stdout);
   MILI_RETURN_IF_ERROR(status);
   if (!is_quiet) std::fprintf(stderr, "%s\n", answer.Statistics().c_str());

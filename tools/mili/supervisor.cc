@@ -11,6 +11,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
 #include <absl/time/clock.h>
 
 #include "common/base/check.h"
@@ -36,16 +37,16 @@ bool IsInformation(std::string_view log_line) {
   return !parts.empty() && (parts[1] == "info" || parts[1] == "debug");
 }
 
-// "exit code 1: cannot bind ...", as far as it is known.
-std::string ReasonOf(const ChildEnd& end, const std::string& last_line) {
-  std::string reason = end.Describe();
+// "cannot bind ... (exit code 1)", as far as it is known.
+std::string ReasonOf(const ChildSpec& spec, const ChildEnd& end, const std::string& last_line) {
+  std::string how = end.Describe();
   if (end.signal == SIGKILL) {
-    absl::StrAppend(&reason, ", from outside or by the kernel for want of memory");
+    absl::StrAppend(&how, ", from outside or by the kernel for want of memory");
   }
-  if (!last_line.empty() && !IsInformation(last_line)) {
-    absl::StrAppend(&reason, ": ", MessageOf(last_line));
-  }
-  return reason;
+  if (last_line.empty() || IsInformation(last_line)) return how;
+  const std::string message = MessageOf(last_line);
+  const std::string own_name = spec.name + ": ";
+  return absl::StrCat(absl::StripPrefix(message, own_name), " (", how, ")");
 }
 
 }  // namespace
@@ -201,7 +202,7 @@ void Supervisor::OnStop() {
 }
 
 void Supervisor::OnRouterEnd(const ChildEnd& end) {
-  const std::string reason = ReasonOf(end, router_.last_line);
+  const std::string reason = ReasonOf(options_.router, end, router_.last_line);
   if (!end.ok() && phase_ == Phase::kRunning) {
     return Finish(absl::InternalError(absl::StrCat(options_.router.name, " ended: ", reason)));
   }
@@ -228,7 +229,7 @@ void Supervisor::StopWorker() {
 void Supervisor::OnWorkerEnd(const ChildEnd& end) {
   if (phase_ == Phase::kStoppingWorker) return Finish(drain_status_);
   if (!worker_wanted_) return;
-  const std::string reason = ReasonOf(end, worker_.last_line);
+  const std::string reason = ReasonOf(options_.worker, end, worker_.last_line);
   if (!was_ready_) {
     ++num_failures_before_ready_;
     // Exit code 2 is a wrong setting: it will not become right.
