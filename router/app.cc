@@ -14,8 +14,6 @@
 namespace mili::router {
 namespace {
 
-// A worker may load for long; the tokenizer comes when it is done.
-constexpr absl::Duration kTokenizerTimeout = absl::Hours(1);
 // For the last bytes of answers that are complete.
 constexpr absl::Duration kFlushTime = absl::Seconds(3);
 
@@ -29,7 +27,7 @@ uint64_t RandomSeed() {
 // Hears the end of the warm-up.
 class App::WarmUpSink final : public TokenSink {
  public:
-  explicit WarmUpSink(std::shared_ptr<Mailbox<News>> news) : news_(std::move(news)) {}
+  explicit WarmUpSink(Mailbox<News>* news) : news_(news) {}
   void OnTokens(std::vector<TokenEvent> events) override {
     for (const TokenEvent& event : events) {
       if (event.finish.has_value()) news_->Post(WarmedUp{});
@@ -37,19 +35,21 @@ class App::WarmUpSink final : public TokenSink {
   }
 
  private:
-  const std::shared_ptr<Mailbox<News>> news_;
+  Mailbox<News>* const news_;
 };
 
 App::App(const Settings& settings)
     : settings_(settings),
       log_({.format = settings.log_format, .program = "mili-router"}),
-      signals_(!settings.die_with_parent, [this] { news_->Post(DrainAsked{}); }),
+      signals_(!settings.die_with_parent, [this] { news_.Post(DrainAsked{}); }),
       ready_pipe_(settings.ready_fd),
       metrics_(&metrics_registry_, [this](size_t group_idx, const GroupSnapshot& snapshot) {
-        news_->Post(GroupChanged{group_idx, snapshot});
+        news_.Post(GroupChanged{group_idx, snapshot});
       }) {}
 
 App::~App() {
+  stop_loading_.Stop();
+  if (loader_.joinable()) loader_.join();
   // Nobody may call into what is about to go: network first, then loops, then the rest.
   const absl::Time deadline = absl::Now() + kFlushTime;
   if (engine_ != nullptr) engine_->Stop();
@@ -58,7 +58,6 @@ App::~App() {
   if (grpc_ != nullptr) grpc_->Shutdown(deadline);
   if (admin_grpc_ != nullptr) admin_grpc_->Shutdown(deadline);
   frontend_ = nullptr;
-  if (loader_.joinable()) loader_.detach();  // waits for a worker that may never come
 }
 
 absl::Status App::Run() {
@@ -89,7 +88,7 @@ absl::Status App::MakeEngine() {
   state_ = std::make_unique<ServerState>(
       engine_.get(), ServerState::Facts{.started = absl::Now(),
                                         .settings = settings_.all,
-                                        .drain = [this] { news_->Post(DrainAsked{}); }});
+                                        .drain = [this] { news_.Post(DrainAsked{}); }});
   Frontend::Options frontend;
   frontend.limits.max_logprobs = settings_.max_logprobs;
   frontend.limits.default_max_tokens = settings_.default_max_tokens;
@@ -151,12 +150,10 @@ absl::Status App::Bind() {
 
 absl::Status App::Serve() {
   engine_->Start();
-  // Beside the worker's loading. The thread may outlive the App, when it waits for a worker that
-  // never comes, so it holds what it uses.
-  loader_ = std::thread([news = news_, settings = settings_] {
-    news->Post(AssetsLoaded{LoadTextAssets(settings, kTokenizerTimeout)});
-  });
-  while (std::optional<News> news = news_->Take()) {
+  // Beside the worker's loading.
+  loader_ = std::thread(
+      [this] { news_.Post(AssetsLoaded{LoadTextAssets(settings_, &stop_loading_, &log_)}); });
+  while (std::optional<News> news = news_.Take()) {
     if (std::holds_alternative<DrainAsked>(*news)) break;
     if (auto* changed = std::get_if<GroupChanged>(&*news)) MILI_RETURN_IF_ERROR(Handle(*changed));
     if (auto* loaded = std::get_if<AssetsLoaded>(&*news)) MILI_RETURN_IF_ERROR(Handle(*loaded));
@@ -218,7 +215,7 @@ void App::WarmUp(const GroupSnapshot& snapshot) {
   request->ticket = std::move(admission.ticket);
   metrics_.Mute(true);
   is_warming_up_ = true;
-  if (!engine_->Submit(std::move(request), std::make_shared<WarmUpSink>(news_)).ok()) {
+  if (!engine_->Submit(std::move(request), std::make_shared<WarmUpSink>(&news_)).ok()) {
     is_warming_up_ = false;
   }
 }
@@ -282,7 +279,7 @@ void App::Drain() {
             {{"active_requests", absl::StrCat(engine_->num_active_requests())},
              {"limit_s", absl::StrCat(absl::ToInt64Seconds(settings_.shutdown_timeout))}});
   const auto wait_until = [this](absl::Time deadline, bool for_drained) {
-    while (std::optional<News> news = news_->Take(deadline)) {
+    while (std::optional<News> news = news_.Take(deadline)) {
       if (for_drained && std::holds_alternative<Drained>(*news)) return true;
     }
     return false;
@@ -290,7 +287,7 @@ void App::Drain() {
   if (settings_.drain_grace > absl::ZeroDuration()) {
     wait_until(absl::Now() + settings_.drain_grace, false);
   }
-  engine_->Drain([this] { news_->Post(Drained{}); });
+  engine_->Drain([this] { news_.Post(Drained{}); });
   if (!wait_until(absl::Now() + settings_.shutdown_timeout, true)) {
     log_.Warning("the time to drain is over; ending what is left",
                  {{"active_requests", absl::StrCat(engine_->num_active_requests())}});

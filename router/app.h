@@ -69,8 +69,7 @@ class App {
   const Settings settings_;
   Logger log_;
   RealClock clock_;
-  // Shared with threads that may outlive the App.
-  const std::shared_ptr<Mailbox<News>> news_ = std::make_shared<Mailbox<News>>(0);
+  Mailbox<News> news_{0};
   SignalWatcher signals_;
   ReadyPipe ready_pipe_;
   MetricsRegistry metrics_registry_;
@@ -87,6 +86,7 @@ class App {
   std::unique_ptr<GrpcServer> admin_grpc_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<HttpServer> admin_;
+  StopLatch stop_loading_;
   std::thread loader_;
 
   // Of the main thread.

@@ -32,18 +32,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "mili-router: %s\n", warning.c_str());
   }
   if ((*settings)->die_with_parent) mili::DieWithParent();
-  absl::Status status;
-  {
-    mili::router::App app(**settings);
-    status = app.Run();
-  }
-  if (!status.ok()) {
-    fail(status, 1);
-    // A thread may still wait for a worker's tokenizer; it owns what it uses, but not the
-    // libraries' statics.
-    std::fflush(nullptr);
-    std::_Exit(1);
-  }
-  std::fflush(nullptr);
-  std::_Exit(0);
+  const absl::Status status = mili::router::App(**settings).Run();
+  return status.ok() ? 0 : fail(status, 1);
 }

@@ -24,21 +24,32 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, const char* flag) 
   return text.str();
 }
 
+// Long enough for an answer, short enough to notice that the router ends.
+constexpr absl::Duration kFetchTimeout = absl::Seconds(1);
+constexpr absl::Duration kFetchPause = absl::Milliseconds(200);
+
 // Nothing: the model has no tokenizer.
-absl::StatusOr<std::optional<TokenizerBundle>> LoadBundle(const Settings& settings,
-                                                          absl::Duration timeout) {
+absl::StatusOr<std::optional<TokenizerBundle>> LoadBundle(const Settings& settings, StopLatch* stop,
+                                                          Logger* log) {
   if (!settings.model.empty()) {
     MILI_ASSIGN_OR_RETURN(const auto source, ModelSource::Open(settings.model));
     return source->LoadTokenizer();
   }
-  absl::Status last;
-  for (const std::string& worker : settings.workers) {
-    auto bundle = FetchTokenizer(worker, timeout);
+  std::string last_reason;
+  for (size_t i = 0;; ++i) {
+    const std::string& worker = settings.workers[i % settings.workers.size()];
+    auto bundle = FetchTokenizer(worker, kFetchTimeout);
     if (bundle.ok()) return std::optional<TokenizerBundle>(*std::move(bundle));
     if (absl::IsNotFound(bundle.status())) return std::optional<TokenizerBundle>();
-    last = bundle.status();
+    if (absl::IsDataLoss(bundle.status())) return bundle.status();
+    // Still loading, not there yet, or about to be started again.
+    const std::string reason = worker + ": " + std::string(bundle.status().message());
+    if (!absl::IsDeadlineExceeded(bundle.status()) && reason != last_reason) {
+      log->Warning("no tokenizer from a worker yet", {{"reason", reason}});
+      last_reason = reason;
+    }
+    if (stop->WaitFor(kFetchPause)) return absl::CancelledError("the router is ending");
   }
-  return last;
 }
 
 // Renders with the template, then tokenises so that control text in turns stays text. Holds the
@@ -54,16 +65,28 @@ ChatEncoder MakeChatEncoder(std::shared_ptr<const Tokenizer> tokenizer,
     MILI_ASSIGN_OR_RETURN(
         const RenderedPrompt prompt,
         chat_template->Render(messages, {.add_generation_prompt = chat.add_generation_prompt,
-                                         .enable_thinking = chat.enable_thinking}));
+                                         .enable_thinking = chat.enable_thinking,
+                                         .now = {}}));
     return encoder->Encode(prompt);
   };
 }
 
 }  // namespace
 
-absl::StatusOr<TextAssets> LoadTextAssets(const Settings& settings, absl::Duration timeout) {
+bool StopLatch::WaitFor(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  MutexLock lock(mutex_);
+  while (!stopped_) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(mutex_, left);
+  }
+  return true;
+}
+
+absl::StatusOr<TextAssets> LoadTextAssets(const Settings& settings, StopLatch* stop, Logger* log) {
   TextAssets assets;
-  MILI_ASSIGN_OR_RETURN(std::optional<TokenizerBundle> bundle, LoadBundle(settings, timeout));
+  MILI_ASSIGN_OR_RETURN(std::optional<TokenizerBundle> bundle, LoadBundle(settings, stop, log));
   if (!bundle.has_value()) return assets;
   MILI_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer,
                         Tokenizer::FromJson(bundle->tokenizer_json));

@@ -27,7 +27,7 @@ enum class LogRequests { kNone, kMeta, kFull };
 class Frontend {
  public:
   struct Options {
-    RequestLimits limits;
+    RequestLimits limits = {};
     LogRequests log_requests = LogRequests::kNone;
     size_t num_text_threads = 2;
     size_t num_output_threads = 1;

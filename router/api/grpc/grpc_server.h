@@ -21,11 +21,11 @@ class GrpcServer {
   enum class Kind { kPublic, kAdmin };
   struct Options {
     Kind kind = Kind::kPublic;
-    std::string host;                       // as the user wrote it
-    uint32_t port = 0;                      // 0: any free one
-    std::string port_flag;                  // named in errors, e.g. "--grpc-port"
-    std::vector<grpc::Service*> services;   // outlive the server
-    std::vector<std::string> health_names;  // beside ""
+    std::string host = {};                       // as the user wrote it
+    uint32_t port = 0;                           // 0: any free one
+    std::string port_flag = {};                  // named in errors, e.g. "--grpc-port"
+    std::vector<grpc::Service*> services = {};   // outlive the server
+    std::vector<std::string> health_names = {};  // beside ""
   };
   // UNAVAILABLE if the port cannot be had: cause and remedy in one line.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Create(Options options);

@@ -30,13 +30,13 @@ class HttpServer {
  public:
   struct Options {
     std::string host;
-    uint32_t port = 0;      // 0: any free one
-    std::string port_flag;  // named in errors, e.g. "--port"
+    uint32_t port = 0;           // 0: any free one
+    std::string port_flag = {};  // named in errors, e.g. "--port"
     size_t num_threads = 1;
-    HttpLimits limits;
-    HttpHandler handler;
+    HttpLimits limits = {};
+    HttpHandler handler = {};
     // If set: takes connections that begin as HTTP/2 (gRPC); the callee owns the descriptor.
-    std::function<void(int fd)> take_http2;
+    std::function<void(int fd)> take_http2 = {};
   };
   // Binds and listens, but accepts nothing before Start. UNAVAILABLE: cause and remedy in one line.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Create(Options options);

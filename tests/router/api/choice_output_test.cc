@@ -18,7 +18,7 @@ struct Seen {
 
 // Feeds `text` a byte a token, in events of `per_event` tokens, and ends with kLength.
 Seen Feed(const ValidSpec& spec, const std::string& text, size_t per_event = 1,
-         std::optional<TokenId> stop_token = {}) {
+          std::optional<TokenId> stop_token = {}) {
   const FakeTokenizer tokenizer;
   ChoiceOutput output(&tokenizer, spec, 0, 0);
   Seen seen;
@@ -101,8 +101,8 @@ TEST(ChoiceOutputTest, StopStringsCountOnlyAfterMinTokens) {
 
 TEST(ChoiceOutputTest, CharactersAreNeverSplit) {
   const Seen seen = Feed({},
-                        "a\xE2\x82\xAC"
-                        "b\xF0\x9F\x98\x80\xE2\x82");
+                         "a\xE2\x82\xAC"
+                         "b\xF0\x9F\x98\x80\xE2\x82");
   EXPECT_EQ(seen.text,
             "a\xE2\x82\xAC"
             "b\xF0\x9F\x98\x80\xEF\xBF\xBD");
