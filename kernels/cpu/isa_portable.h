@@ -57,18 +57,26 @@ struct Isa {
     for (int j = 0; j < 4; ++j) out[j] = LoadDwords(base + 4 * j, stride);
   }
 
-  // Byte products in 16 bits; pairs of them are added in 32.
+  // Two products of bytes and their sum fit 16 bits: 2 * 128 * 127 < 2^15. `even` holds bytes 0 and
+  // 2 of each dword as 16-bit lanes, `odd` bytes 1 and 3.
+  typedef int16_t S __attribute__((vector_size(16)));
+  static MILI_INLINE I AddProducts(I sum, S even, S odd, int32_t x) {
+    const int32_t x02 =
+        (static_cast<int8_t>(x) & 0xffff) |
+        static_cast<int32_t>(static_cast<uint32_t>(static_cast<int8_t>(x >> 16)) << 16);
+    const int32_t x13 = (static_cast<int8_t>(x >> 8) & 0xffff) |
+                        static_cast<int32_t>(static_cast<uint32_t>(x >> 24) << 16);
+    const S products = even * reinterpret_cast<S>(I{} + x02) + odd * reinterpret_cast<S>(I{} + x13);
+    const I pairs = reinterpret_cast<I>(products);
+    return sum + ((pairs << 16) >> 16) + (pairs >> 16);
+  }
   static MILI_INLINE I Dot(I sum, I w, int32_t x) {
-    const int32_t x0 = static_cast<int8_t>(x), x1 = static_cast<int8_t>(x >> 8);
-    const int32_t x2 = static_cast<int8_t>(x >> 16), x3 = x >> 24;
-    return sum + (w & 255) * x0 + ((w >> 8) & 255) * x1 + ((w >> 16) & 255) * x2 +
-           ((w >> 24) & 255) * x3;
+    return AddProducts(sum, reinterpret_cast<S>(w & 0x00ff00ff),
+                       reinterpret_cast<S>((w >> 8) & 0x00ff00ff), x);
   }
   static MILI_INLINE I DotSigned(I sum, I w, int32_t x) {
-    const int32_t x0 = static_cast<int8_t>(x), x1 = static_cast<int8_t>(x >> 8);
-    const int32_t x2 = static_cast<int8_t>(x >> 16), x3 = x >> 24;
-    return sum + ((w << 24) >> 24) * x0 + ((w << 16) >> 24) * x1 + ((w << 8) >> 24) * x2 +
-           (w >> 24) * x3;
+    const S v = reinterpret_cast<S>(w);
+    return AddProducts(sum, (v << 8) >> 8, v >> 8, x);
   }
 };
 
