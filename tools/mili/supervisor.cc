@@ -131,11 +131,13 @@ void Supervisor::Poll() {
     add(child->process->ready_fd());
   }
   const absl::Duration left = NextDeadline() - absl::Now();
-  // Rounded up, so that the deadline has passed when poll returns.
-  const int64_t wait_ms = absl::ToInt64Milliseconds(left) + 1;
-  const int timeout = left == absl::InfiniteDuration()
-                          ? -1
-                          : static_cast<int>(std::clamp<int64_t>(wait_ms, 0, 3'600'000));
+  int timeout = -1;
+  if (left < absl::InfiniteDuration()) {
+    // Rounded up, so that the deadline has passed when poll returns.
+    const absl::Duration bounded = std::clamp(left, absl::ZeroDuration(), absl::Hours(1));
+    timeout = static_cast<int>(absl::ToInt64Milliseconds(bounded)) + 1;
+    if (left <= absl::ZeroDuration()) timeout = 0;
+  }
   poll(fds.data(), num_fds, timeout);
 }
 
