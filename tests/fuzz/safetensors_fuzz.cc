@@ -19,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto index = mili::ParseSafetensorsIndex(rest, "fuzz");
     if (!index.ok()) return 0;
     for (const auto& [name, shard] : *index) {
-      if (shard.empty() || shard.find('/') != std::string_view::npos || shard == "..") __builtin_trap();
+      if (shard.empty() || shard.find('/') != std::string_view::npos || shard == "..")
+        __builtin_trap();
     }
   }
   return 0;
