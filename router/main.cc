@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <google/protobuf/stubs/logging.h>
+
 #include "common/config/ready_pipe.h"
 #include "router/app.h"
 #include "router/settings.h"
@@ -15,6 +17,8 @@ extern char** environ;
 int main(int argc, char** argv) {
   // gRPC's own lines would come after the cause that a failure ends with.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  // Protobuf would write a line for every client that sends what is no UTF-8.
+  google::protobuf::SetLogHandler(nullptr);
   const auto fail = [](const absl::Status& status, int code) {
     std::fprintf(stderr, "mili-router: %s\n", std::string(status.message()).c_str());
     return code;
