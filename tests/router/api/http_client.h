@@ -14,8 +14,12 @@ namespace mili::router {
 
 class TestClient {
  public:
-  explicit TestClient(const std::string& address) {
+  // `receive_bytes`: how much the kernel may take for a client that does not read; 0: its default.
+  explicit TestClient(const std::string& address, int receive_bytes = 0) {
     fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (receive_bytes > 0) {
+      ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    }
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));

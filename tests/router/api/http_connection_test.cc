@@ -197,6 +197,21 @@ TEST_F(HttpConnectionTest, RequestIdIsEchoedOnErrorsToo) {
   EXPECT_THAT(client.ReadResponse(), HasSubstr("x-request-id: me-1\r\n"));
 }
 
+TEST_F(HttpConnectionTest, ClientThatNeverReadsIsCut) {
+  api_.engine.script = std::string(60, 'x');
+  TestClient client(server_->address(), /*receive_bytes=*/4096);
+  // About 10 MB, more than the kernel takes.
+  client.Send(PostBytes("/v1/completions",
+                        R"({"prompt":"a","max_tokens":60,"n":128,"logprobs":20,"stream":true,
+                            "return_tokens_as_token_ids":true})"));
+  api_.engine.WaitForRequest(0);
+  // Returns once the session is gone, long before this deadline.
+  const absl::Time begin = absl::Now();
+  server_->Shutdown(begin + absl::Seconds(60));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(30));
+  EXPECT_THAT(client.ReadToClose(), testing::Not(HasSubstr("[DONE]")));
+}
+
 TEST_F(HttpConnectionTest, ShutdownLetsTheRequestUnderWayEnd) {
   api_.engine.hold = true;
   TestClient client(server_->address());
