@@ -21,14 +21,15 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr char kGoodRouter[] =
-    "trap 'echo router drained; exit 0' TERM\n"
     "echo 'listening http=127.0.0.1:1 grpc=127.0.0.1:2' >&3\n"
-    "exec 4<>$DIR/router.fifo; while :; do read line <&4 && echo \"$line\" >&3; done\n";
+    "exec $FAKE_CHILD 'router drained' exit relay $DIR/router.fifo\n";
 constexpr char kGoodWorker[] =
-    "trap 'echo worker ended; exit 0' TERM\n"
     "echo 'loading 5 10' >&3; echo ready >&3\n"
-    "echo ready > $DIR/router.fifo\n"
-    "exec 4<>$DIR/worker.fifo; while :; do read line <&4; done\n";
+    "exec $FAKE_CHILD 'worker ended' exit tell $DIR/router.fifo\n";
+// Does not end when asked to.
+constexpr char kStubbornRouter[] =
+    "echo 'listening http=h:1' >&3\n"
+    "exec $FAKE_CHILD busy stay relay $DIR/router.fifo\n";
 
 // Notes all news in order and acts on them as the test says.
 class Notes : public SupervisorObserver {
@@ -75,7 +76,7 @@ class SupervisorTest : public ::testing::Test {
     return {.name = name,
             .path = "/bin/sh",
             .args = {path},
-            .env = {"DIR=" + dir_, "PATH=/usr/bin:/bin"}};
+            .env = {"DIR=" + dir_, "PATH=/usr/bin:/bin", "FAKE_CHILD=" MILI_FAKE_CHILD}};
   }
   // Runs to the end; `act` is told every note.
   absl::Status Run(const std::string& router, const std::string& worker,
@@ -113,11 +114,7 @@ TEST_F(SupervisorTest, ASignalStopsToo) {
 }
 
 TEST_F(SupervisorTest, ASecondStopEndsAtOnce) {
-  // A router that does not end when asked to.
-  const std::string stubborn =
-      "trap 'echo busy' TERM\necho 'listening http=h:1' >&3\n"
-      "exec 4<>$DIR/router.fifo; while :; do read line <&4 && echo \"$line\" >&3; done\n";
-  const absl::Status status = Run(stubborn, kGoodWorker, [](const auto& note, auto& s) {
+  const absl::Status status = Run(kStubbornRouter, kGoodWorker, [](const auto& note, auto& s) {
     if (note == "ready" || note == "busy") s.Stop();
   });
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
@@ -126,10 +123,7 @@ TEST_F(SupervisorTest, ASecondStopEndsAtOnce) {
 
 TEST_F(SupervisorTest, ARouterThatNeverDrainsIsKilledAtTheLimit) {
   options_.drain_limit = absl::Milliseconds(20);
-  const std::string stubborn =
-      "trap '' TERM\necho 'listening http=h:1' >&3\n"
-      "exec 4<>$DIR/router.fifo; while :; do read line <&4 && echo \"$line\" >&3; done\n";
-  const absl::Status status = Run(stubborn, kGoodWorker, [](const auto& note, auto& s) {
+  const absl::Status status = Run(kStubbornRouter, kGoodWorker, [](const auto& note, auto& s) {
     if (note == "ready") s.Stop();
   });
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
