@@ -1,6 +1,7 @@
 // Linear with quantised weights. kLanes rows are decoded once into a tile on the stack (L1) and
-// then meet every token. Sum of one output, for every batch size: over blocks of K in order, sum =
-// fma(integer dot, d * x_scale, sum), and sum = fma(m, x_sum, sum) for types with a minimum.
+// then meet every token. Sum of one output, for every batch size: over blocks of 16 of K in order,
+// sum = fma(integer dot, d * x_scale, sum), and for types with a minimum, after each two of them,
+// sum = fma(m, x_sum, sum).
 #pragma once
 
 #include "kernels/cpu/decode_inl.h"
@@ -25,35 +26,36 @@ MILI_INLINE void DotTile(const WeightTile<Isa>& tile, const QuantizedRow* rows, 
                          int64_t width, typename Isa::F* sums) {
   using I = typename Isa::I;
   using F = typename Isa::F;
-  constexpr int kDwords = Q::kScaleElements / 4;
-  for (int64_t g = 0; g < width / Q::kScaleElements; ++g) {
-    const int64_t element = first + g * Q::kScaleElements;
-    const int64_t block = element / 32;
-    I dots[kTokens];
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      dots[t] = I{};
-      if constexpr (Q::kOffset != 0) {
-        const int32_t* sum =
-            Q::kScaleElements == 16 ? rows[t].sum16 + element / 16 : rows[t].sum32 + block;
-        dots[t] = I{} - Q::kOffset * *sum;
-      }
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < kDwords; ++j) {
-      const I w = tile.w[g * kDwords + j];
+  for (int64_t g = 0; g < width / 32; ++g) {
+#pragma GCC unroll 2
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t block = first / 16 + 2 * g + half;  // of activations
+      I dots[kTokens];
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
-        const int32_t x = LoadAs<int32_t>(rows[t].q + element + 4 * j);
-        dots[t] = Q::kSigned ? Isa::DotSigned(dots[t], w, x) : Isa::Dot(dots[t], w, x);
+        dots[t] = I{};
+        if constexpr (Q::kOffset != 0) dots[t] = I{} - Q::kOffset * rows[t].sum16[block];
+      }
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const I w = tile.w[8 * g + 4 * half + j];
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+          const int32_t x = LoadAs<int32_t>(rows[t].q + 16 * block + 4 * j);
+          dots[t] = Q::kSigned ? Isa::DotSigned(dots[t], w, x) : Isa::Dot(dots[t], w, x);
+        }
+      }
+      const F d = tile.d[(32 * g + 16 * half) / Q::kScaleElements];
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) {
+        sums[t] = Isa::Fma(ToF<Isa>(dots[t]), d * rows[t].scale[block], sums[t]);
       }
     }
-    const F d = tile.d[g];
+    if constexpr (Q::kHasMin) {
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      sums[t] = Isa::Fma(ToF<Isa>(dots[t]), d * rows[t].scale[block], sums[t]);
-      if constexpr (Q::kHasMin) {
-        sums[t] = Isa::Fma(tile.m[g], Broadcast<Isa>(rows[t].sum[block]), sums[t]);
+      for (int t = 0; t < kTokens; ++t) {
+        const F x_sum = Broadcast<Isa>(rows[t].sum[first / 32 + g]);
+        sums[t] = Isa::Fma(tile.m[g], x_sum, sums[t]);
       }
     }
   }

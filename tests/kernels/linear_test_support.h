@@ -47,13 +47,13 @@ inline std::vector<float> RunLinear(const CpuKernels& table, const Matrix& weigh
   return y;
 }
 
-// Integers times a power of two, with +-127 in every block of 32.
+// Integers times a power of two, with 127 in every block of 16.
 inline std::vector<float> GridActivations(size_t size, std::mt19937& rng) {
   std::vector<float> x(size);
   float scale = 0;
   for (size_t i = 0; i < size; ++i) {
-    if (i % 32 == 0) scale = std::ldexp(1.0f, static_cast<int>(rng() % 6) - 10);
-    const int value = i % 32 == 7 ? 127 : static_cast<int>(rng() % 255) - 127;
+    if (i % 16 == 0) scale = std::ldexp(1.0f, static_cast<int>(rng() % 6) - 10);
+    const int value = i % 16 == 7 ? 127 : static_cast<int>(rng() % 255) - 127;
     x[i] = scale * static_cast<float>(value);
   }
   return x;
