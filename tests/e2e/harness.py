@@ -162,7 +162,7 @@ class Serve:
 
     def __init__(self, model, *args):
         self.program = Program("mili", "serve", model, "--port", 0, "--grpc-port", 0,
-                               "--admin-port", 0, *args)
+                               "--admin-port", 0, "--metrics-port", 0, *args)
         try:
             self.program.wait_for("listening")
             self.http = self.program.addresses["http"]

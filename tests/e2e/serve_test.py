@@ -102,14 +102,14 @@ class ServeTest(unittest.TestCase):
             for flag in ("--port", "--grpc-port"):
                 other = "--grpc-port" if flag == "--port" else "--port"
                 code, _, err = run("mili", "serve", harness.tiny_model(), flag, port, other, 0,
-                                   "--admin-port", 0)
+                                   "--admin-port", 0, "--metrics-port", 0)
                 self.assertNotEqual(code, 0)
                 self.assertIn(str(port), last_line(err))
                 self.assertIn("in use", last_line(err))
 
     def test_a_model_that_is_not_there_names_the_path(self):
         code, _, err = run("mili", "serve", "/no/such/model", "--port", 0, "--grpc-port", 0,
-                           "--admin-port", 0)
+                           "--admin-port", 0, "--metrics-port", 0)
         self.assertNotEqual(code, 0)
         self.assertIn("/no/such/model", last_line(err))
 
@@ -122,14 +122,14 @@ class ServeTest(unittest.TestCase):
                     data = data[:len(data) - 100]
                 (pathlib.Path(broken) / file.name).write_bytes(data)
             code, _, err = run("mili", "serve", broken, "--port", 0, "--grpc-port", 0,
-                               "--admin-port", 0)
+                               "--admin-port", 0, "--metrics-port", 0)
             self.assertNotEqual(code, 0)
             self.assertRegex(last_line(err), r"safetensors")
 
     def test_five_failures_before_the_first_ready_end_with_the_workers_last_line(self):
         started = time.monotonic()
         code, _, err = run("mili", "serve", harness.tiny_model(), "--port", 0, "--grpc-port", 0,
-                           "--admin-port", 0, "--kv-cache-memory-bytes", "1")
+                           "--admin-port", 0, "--metrics-port", 0, "--kv-cache-memory-bytes", "1")
         self.assertNotEqual(code, 0)
         self.assertIn("kv-cache-memory-bytes", err)
         self.assertLess(time.monotonic() - started, 30)

@@ -12,7 +12,8 @@ endif()
 
 # Release speed with line numbers, in assertions and backtraces; the paths of the build stay out.
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
-add_compile_options(-Wall -Wextra -Werror=return-type -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Werror=return-type
+                    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 
 if(MILI_SANITIZE)
   add_compile_options(-fsanitize=${MILI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -25,8 +25,9 @@ constexpr size_t kMaxRequestBytes = 8 << 10;
 constexpr std::chrono::milliseconds kPatience(2000);
 
 absl::Status Failure(const std::string& address, const char* cause) {
-  return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address, ": ", cause,
-                                             "; choose another --metrics-port, 0 for none"));
+  return absl::UnavailableError(
+      absl::StrCat("cannot serve metrics on ", address, ": ", cause,
+                   "; choose another --metrics-port (0: any free one) or --no-metrics"));
 }
 
 std::string Response(std::string_view status, std::string_view type, std::string_view body) {

@@ -29,6 +29,10 @@ class HttpTest : public testing::Test {
     server_->Start();
   }
 
+  // As the router ends: network threads first, then the frontend's, whose last news still reach for
+  // a connection; the server itself goes last.
+  ~HttpTest() override { server_->Shutdown(absl::Now()); }
+
   struct Answer {
     int status = 0;
     std::string head;
@@ -59,12 +63,12 @@ class HttpTest : public testing::Test {
     return Parse(client.ReadToClose());
   }
 
+  std::unique_ptr<HttpServer> server_;
   ApiFixture api_;
   Routes routes_{{.metrics = [] { return std::string("mili_up 1\n"); }},
                  &api_.frontend,
                  &api_.state,
                  &api_.model};
-  std::unique_ptr<HttpServer> server_;
 };
 
 }  // namespace mili::router
