@@ -130,6 +130,9 @@ void HttpServer::Shutdown(absl::Time deadline) {
       if (left <= absl::ZeroDuration()) break;
       shared.changed.WaitFor(shared.mutex, left);
     }
+    // What a session holds is let go on its own strand, so each is seen to its end.
+    for (HttpSession* session : shared.sessions) session->Cut();
+    while (!shared.sessions.empty()) shared.changed.Wait(shared.mutex);
   }
   state_->io.stop();
   for (std::thread& thread : state_->threads) thread.join();

@@ -63,6 +63,16 @@ void HttpSession::CloseIfIdle() {
   });
 }
 
+void HttpSession::Cut() {
+  auto self = weak_from_this().lock();
+  if (self == nullptr) return;
+  const auto executor = stream_.get_executor();
+  asio::post(executor, [self = std::move(self)] {
+    self->OnGone();
+    self->stream_.close();
+  });
+}
+
 void HttpSession::Notify() {
   asio::post(stream_.get_executor(), [self = shared_from_this()] {
     self->has_news_ = true;
@@ -240,7 +250,7 @@ asio::awaitable<bool> HttpSession::Serve(Parser& parser) {
   if (!ok) co_return false;
   error_code ignored;
   stream_.socket().cancel(ignored);  // only the watch is under way
-  co_return true;
+  co_return !gone_;
 }
 
 asio::awaitable<bool> HttpSession::ServeStream(SessionExchange& exchange) {

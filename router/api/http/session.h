@@ -43,6 +43,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   void Start();
   // Ends the connection if it waits for a request; any thread.
   void CloseIfIdle();
+  // Ends the connection and what is under way on it; any thread.
+  void Cut();
   // Something changed in the exchange; any thread.
   void Notify();
 
