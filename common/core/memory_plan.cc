@@ -118,16 +118,17 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& config, uint64_t weight
   }
   // Without a figure of the free memory (0) only what was asked for counts.
   num_pages = std::max(num_pages, pages_needed);
-  const uint64_t fixed_bytes = plan.weights_bytes + plan.workspace_bytes;
+  const uint64_t fixed_bytes = plan.weights_bytes + plan.workspace_bytes + plan.process_bytes;
   const uint64_t least_bytes = fixed_bytes + (is_given ? num_pages : pages_needed) * page_bytes;
   if (limits.available_bytes != 0 && least_bytes > limits.available_bytes) {
     const uint64_t left_bytes =
         limits.available_bytes > fixed_bytes ? limits.available_bytes - fixed_bytes : 0;
     const uint64_t tokens_that_fit = left_bytes / page_bytes * page_size;
     return absl::ResourceExhaustedError(absl::StrCat(
-        "weights ", Mib(plan.weights_bytes), ", workspace ", Mib(plan.workspace_bytes), " and KV ",
-        Mib(least_bytes - fixed_bytes), " exceed the available ", Mib(limits.available_bytes),
-        " by ", Mib(least_bytes - limits.available_bytes),
+        "weights ", Mib(plan.weights_bytes), ", workspace ", Mib(plan.workspace_bytes),
+        ", the program ", Mib(plan.process_bytes), " and KV ", Mib(least_bytes - fixed_bytes),
+        " exceed the available ", Mib(limits.available_bytes), " by ",
+        Mib(least_bytes - limits.available_bytes),
         tokens_that_fit == 0 ? std::string("; a smaller model or more memory is needed")
         : is_given ? "; --kv-cache-memory-bytes " + std::to_string(left_bytes) + " would fit"
                    : "; --max-model-len " + std::to_string(tokens_that_fit) + " would fit"));
@@ -154,6 +155,7 @@ std::string Describe(const MemoryPlan& plan) {
                    absl::string_view(NameOf(plan.kv.dtype).data(), NameOf(plan.kv.dtype).size()),
                    ", ", plan.kv.bytes_per_token(), " bytes a token)\n",  //
                    "workspace  ", Mib(plan.workspace_bytes), "\n",        //
+                   "program    ", Mib(plan.process_bytes), "\n",          //
                    "total      ", Mib(plan.total_bytes()), "\n",          //
                    "limits     ", plan.max_num_seqs, " sequences, ", plan.max_num_batched_tokens,
                    " tokens a step, context ", plan.max_model_len, "\n",  //

@@ -37,6 +37,7 @@ struct WorkerFacts {
   uint64_t weights_bytes = 0;
   uint64_t kv_bytes = 0;
   uint64_t workspace_bytes = 0;
+  uint64_t process_bytes = 0;
   absl::Duration load;
   std::string generation_config_json;
   uint64_t num_parameters = 0;

@@ -242,6 +242,7 @@ pb::WorkerFacts ToProto(const WorkerFacts& facts) {
   proto.set_weights_bytes(facts.weights_bytes);
   proto.set_kv_bytes(facts.kv_bytes);
   proto.set_workspace_bytes(facts.workspace_bytes);
+  proto.set_process_bytes(facts.process_bytes);
   proto.set_load_seconds(absl::ToDoubleSeconds(facts.load));
   proto.set_generation_config_json(facts.generation_config_json);
   proto.set_num_parameters(facts.num_parameters);
@@ -271,6 +272,7 @@ WorkerFacts FromProto(const pb::WorkerFacts& proto) {
   facts.weights_bytes = proto.weights_bytes();
   facts.kv_bytes = proto.kv_bytes();
   facts.workspace_bytes = proto.workspace_bytes();
+  facts.process_bytes = proto.process_bytes();
   facts.load = std::isfinite(proto.load_seconds()) ? absl::Seconds(proto.load_seconds())
                                                    : absl::ZeroDuration();
   facts.generation_config_json = proto.generation_config_json();

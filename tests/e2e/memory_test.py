@@ -7,8 +7,8 @@ import grpc
 import harness
 
 MIB = 1 << 20
-# Of the process itself: libraries, gRPC's threads and buffers. The plan does not know these.
-PROCESS_MIB = 48
+# The most that libraries, threads and gRPC's buffers may take beside weights, KV and workspace.
+PROCESS = 48 * MIB
 
 
 def rss_bytes(pid):
@@ -50,14 +50,14 @@ class MemoryTest(unittest.TestCase):
             facts = self.facts(pair.worker.addresses["worker"])
             pid = pair.worker.process.pid
             at_start = rss_bytes(pid)
-            without_kv = facts.weights_bytes + facts.workspace_bytes
-            self.assertLessEqual(at_start, without_kv + PROCESS_MIB * MIB)
+            planned = facts.weights_bytes + facts.workspace_bytes + facts.process_bytes
+            self.assertLessEqual(at_start, facts.weights_bytes + facts.workspace_bytes + PROCESS)
+            self.assertAlmostEqual(at_start, planned, delta=0.05 * planned)
             self.fill_kv(pair, facts)
             full = rss_bytes(pid)
-            plan = without_kv + facts.kv_bytes
-            self.assertLessEqual(full, plan + PROCESS_MIB * MIB)
-            # Not far below it either: a plan that promises too much turns requests away.
-            self.assertGreaterEqual(full, 0.95 * plan)
+            planned += facts.kv_bytes
+            self.assertAlmostEqual(full, planned, delta=0.05 * planned)
+            plan = planned
             print(f"plan {plan / MIB:.1f} MiB; RSS {at_start / MIB:.1f} MiB at start, "
                   f"{full / MIB:.1f} MiB with every page touched")
 

@@ -113,6 +113,7 @@ void PrintJson(const ModelReport& report, const Flags& flags) {
     json["memory"].push_back({{"max_model_len", plan.max_model_len},
                               {"weights_bytes", plan.one.weights_bytes},
                               {"workspace_bytes", plan.one.workspace_bytes},
+                              {"process_bytes", plan.one.process_bytes},
                               {"kv_bytes_per_sequence", plan.one.kv_bytes},
                               {"total_bytes_one_sequence", plan.one.total_bytes()},
                               {"max_num_seqs", plan.all.max_num_seqs},
@@ -163,14 +164,14 @@ void PrintMemory(const ModelReport& report, const Flags& flags) {
               flags.kv_cache_dtype.c_str(),
               static_cast<unsigned long long>(report.kv.bytes_per_token()),
               flags.options.limits.max_num_batched_tokens);
-  std::printf("  %10s %14s %14s %16s %16s %18s\n", "context", "weights", "workspace", "KV of one",
-              "all, 1 sequence",
+  std::printf("  %10s %12s %12s %12s %12s %16s %18s\n", "context", "weights", "workspace",
+              "program", "KV of one", "all, 1 sequence",
               absl::StrCat("all, ", flags.options.limits.max_num_seqs, " sequences").c_str());
   for (const ContextPlan& plan : report.contexts) {
-    std::printf("  %10u %14s %14s %16s %16s %18s\n", plan.max_model_len,
+    std::printf("  %10u %12s %12s %12s %12s %16s %18s\n", plan.max_model_len,
                 Mib(plan.one.weights_bytes).c_str(), Mib(plan.one.workspace_bytes).c_str(),
-                Mib(plan.one.kv_bytes).c_str(), Mib(plan.one.total_bytes()).c_str(),
-                Mib(plan.all.total_bytes()).c_str());
+                Mib(plan.one.process_bytes).c_str(), Mib(plan.one.kv_bytes).c_str(),
+                Mib(plan.one.total_bytes()).c_str(), Mib(plan.all.total_bytes()).c_str());
   }
 }
 

@@ -94,6 +94,7 @@ WorkerFacts FactsOf(const Settings& settings, const Device& device, const ModelS
   facts.weights_bytes = plan.weights_bytes;
   facts.kv_bytes = plan.kv_bytes;
   facts.workspace_bytes = plan.workspace_bytes;
+  facts.process_bytes = plan.process_bytes;
   facts.generation_config_json = source.generation_config_json();
   facts.num_parameters = source.num_parameters();
   return facts;

@@ -217,6 +217,7 @@ class App {
                         {"weights_bytes", std::to_string(facts.weights_bytes)},
                         {"kv_bytes", std::to_string(facts.kv_bytes)},
                         {"workspace_bytes", std::to_string(facts.workspace_bytes)},
+                        {"process_bytes", std::to_string(facts.process_bytes)},
                         {"num_pages", std::to_string(facts.num_pages)},
                         {"max_model_len", std::to_string(facts.max_model_len)},
                         {"address", server_->address()},

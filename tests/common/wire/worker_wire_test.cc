@@ -157,6 +157,7 @@ TEST(WorkerWireTest, KeepsFactsThroughBytes) {
   facts.weights_bytes = 1ull << 33;
   facts.kv_bytes = 1ull << 34;
   facts.workspace_bytes = 1ull << 35;
+  facts.process_bytes = 1ull << 33;
   facts.load = absl::Milliseconds(250);
   facts.generation_config_json = "{}";
   facts.num_parameters = 135000000;
@@ -167,6 +168,7 @@ TEST(WorkerWireTest, KeepsFactsThroughBytes) {
   EXPECT_EQ(back.eos_token_ids, facts.eos_token_ids);
   EXPECT_EQ(back.last_epoch, facts.last_epoch);
   EXPECT_EQ(back.workspace_bytes, facts.workspace_bytes);
+  EXPECT_EQ(back.process_bytes, facts.process_bytes);
 }
 
 TEST(WorkerWireTest, KeepsATokenizerBundleThroughBytes) {
