@@ -149,6 +149,8 @@ absl::Status App::Bind() {
 }
 
 absl::Status App::Serve() {
+  // With a name given, dashboards find every metric before the first worker is there.
+  if (!settings_.served_model_name.empty()) metrics_.Register(settings_.served_model_name);
   engine_->Start();
   // Beside the worker's loading.
   loader_ = std::thread(

@@ -129,6 +129,8 @@ class SchedulerLoop final : public GroupListener {
   bool is_stopping_ = false;
   bool has_produced_token_ = false;
   std::string not_ready_reason_ = "not connected yet";
+  absl::Time unreached_since_ = absl::InfinitePast();  // InfinitePast: it is reached
+  std::string unreached_reason_;                       // the log knows of
   uint64_t num_preemptions_told_ = 0;
 
   std::atomic<bool> is_ready_ = false;

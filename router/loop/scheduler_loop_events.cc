@@ -6,6 +6,11 @@
 #include "router/loop/scheduler_loop.h"
 
 namespace mili::router {
+namespace {
+
+constexpr absl::Duration kPatienceWithSilence = absl::Seconds(2);
+
+}  // namespace
 
 void SchedulerLoop::Handle(SubmitEvent event) {
   const RequestPtr request = event.request;
@@ -58,6 +63,8 @@ void SchedulerLoop::Handle(AttachedEvent event) {
   has_produced_token_ = false;
   watch_.Clear();
   facts_ = event.facts;
+  unreached_since_ = absl::InfinitePast();
+  unreached_reason_.clear();
   scheduler_.OpenEpoch(event.epoch, event.facts);
   neighbours_->Log(absl::StrCat(name_, ": epoch ", event.epoch.value, ", ", event.facts.model_name,
                                 " on ", event.facts.device));
@@ -79,9 +86,14 @@ void SchedulerLoop::Handle(StepDoneEvent event) {
 void SchedulerLoop::Handle(LostEvent event) {
   const bool was_open = scheduler_.state().is_open();
   const std::string reason(event.reason.message());
-  // A worker that is not there yet is lost again with every try; the log hears of it once.
-  if (was_open || not_ready_reason_ != reason) {
-    neighbours_->Log(absl::StrCat(name_, was_open ? ": lost: " : ": not reached: ", reason));
+  if (was_open) neighbours_->Log(absl::StrCat(name_, ": lost: ", reason));
+  if (was_open || unreached_since_ == absl::InfinitePast()) unreached_since_ = clock_->Now();
+  // A worker that is not there yet is lost again with every try. The log hears of it once, and only
+  // if it does not come soon: router and worker may well be started together.
+  if (!was_open && unreached_reason_ != reason &&
+      clock_->Now() - unreached_since_ >= kPatienceWithSilence) {
+    neighbours_->Log(absl::StrCat(name_, ": not reached: ", reason));
+    unreached_reason_ = reason;
   }
   not_ready_reason_ = reason;
   is_abandoned_ = false;

@@ -94,6 +94,9 @@ void Display::PrintReady() {
   std::fflush(options_.out);
 }
 
+// The router has logged it.
+void Display::OnNotReady(std::string_view reason) { ready_pipe_.NotReady(reason); }
+
 void Display::OnWorkerLost(std::string_view reason, absl::Duration restart_in) {
   ClearBar();
   bytes_done_ = bytes_total_ = 0;

@@ -33,6 +33,7 @@ class Display : public SupervisorObserver {
   void OnListening(const ReadyPipe::Fields& addresses) override;
   void OnLoading(uint64_t bytes_done, uint64_t bytes_total) override;
   void OnReady() override;
+  void OnNotReady(std::string_view reason) override;
   void OnWorkerLost(std::string_view reason, absl::Duration restart_in) override;
   void OnDraining() override;
   absl::Time NextTick() override;

@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "tools/mili/model_path.h"
 #include "tools/mili/programs.h"
 
 namespace mili {
@@ -231,6 +232,9 @@ Supervisor::Options MakePair(const FlagTable& table, const ServerFlags& flags, P
   for (const char* name : kWorkerFlags) Append(table.Arguments(name), &options.worker.args);
   if (ports == Ports::kPublic) {
     for (const char* name : kRouterFlags) Append(table.Arguments(name), &options.router.args);
+    if (flags.served_model_name.empty()) {
+      Append({"--served-model-name=" + ModelNameOf(flags.model)}, &options.router.args);
+    }
     for (auto* args : {&options.router.args, &options.worker.args}) {
       Append(table.Arguments("log-format"), args);
     }
