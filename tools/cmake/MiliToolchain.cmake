@@ -16,7 +16,9 @@ add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Werror=return
                     -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 
 if(MILI_SANITIZE)
-  add_compile_options(-fsanitize=${MILI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  # GCC's flow analysis is wrong more often than right about instrumented code.
+  add_compile_options(-fsanitize=${MILI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
+                      -Wno-maybe-uninitialized)
   add_link_options(-fsanitize=${MILI_SANITIZE})
 endif()
 if(MILI_FUZZ)
