@@ -1,10 +1,12 @@
 #include "worker/device/cpu_pool.h"
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <utility>
 
 #include "common/base/check.h"
 
@@ -22,6 +24,15 @@ void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
 void FutexWakeAll(std::atomic<uint32_t>& word) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr,
           nullptr, 0);
+}
+
+// The calling thread. A CPU that was taken from the process meanwhile is no error: it runs
+// elsewhere.
+void StayOn(int cpu) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  CPU_SET(cpu, &mask);
+  (void)sched_setaffinity(0, sizeof(mask), &mask);
 }
 
 void Pause() {
@@ -48,8 +59,11 @@ bool Spin(Done done) {
 
 }  // namespace
 
-CpuPool::CpuPool(int num_threads) : num_threads_(num_threads) {
+CpuPool::CpuPool(int num_threads, std::vector<int> cpus)
+    : num_threads_(num_threads), cpus_(std::move(cpus)) {
   MILI_CHECK(num_threads >= 1, "a pool has at least its caller");
+  MILI_CHECK(cpus_.empty() || cpus_.size() == static_cast<size_t>(num_threads),
+             "every thread has a CPU, or none");
   helpers_.reserve(num_threads - 1);
   for (int i = 1; i < num_threads; ++i) helpers_.emplace_back([this, i] { HelperMain(i); });
 }
@@ -63,6 +77,10 @@ CpuPool::~CpuPool() {
 
 void CpuPool::Run(void (*task)(void*, int), void* context) {
   if (num_threads_ == 1) return task(context, 0);
+  if (!cpus_.empty() && caller_ != std::this_thread::get_id()) {
+    caller_ = std::this_thread::get_id();
+    StayOn(cpus_[0]);
+  }
   task_ = task;
   context_ = context;
   num_busy_.store(num_threads_ - 1);
@@ -81,6 +99,7 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
 }
 
 void CpuPool::HelperMain(int thread_idx) {
+  if (!cpus_.empty()) StayOn(cpus_[thread_idx]);
   uint32_t seen = 0;
   for (;;) {
     const auto moved = [this, seen] { return generation_.load(std::memory_order_acquire) != seen; };

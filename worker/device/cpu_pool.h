@@ -14,8 +14,10 @@ namespace mili::worker {
 
 class CpuPool final : public kernels::ParallelFor {
  public:
-  // `num_threads` counts the caller; at least 1.
-  explicit CpuPool(int num_threads);
+  // `num_threads` counts the caller; at least 1. `cpus` is empty or holds a CPU for each thread, on
+  // which it stays (the caller from its first Run on): two threads that wake each other thousands
+  // of times a second are otherwise drawn to the same CPU, where each waits for the other.
+  explicit CpuPool(int num_threads, std::vector<int> cpus = {});
   ~CpuPool() override;
   CpuPool(const CpuPool&) = delete;
   CpuPool& operator=(const CpuPool&) = delete;
@@ -27,6 +29,8 @@ class CpuPool final : public kernels::ParallelFor {
   void HelperMain(int thread_idx);
 
   const int num_threads_;
+  const std::vector<int> cpus_;
+  std::thread::id caller_;              // that stays on cpus_[0]
   void (*task_)(void*, int) = nullptr;  // written before generation_ moves, read after
   void* context_ = nullptr;
   // Moves by one for each Run; helpers wait for it.

@@ -99,6 +99,11 @@ int CpuLimits::max_threads() const {
   return std::clamp(static_cast<int>(std::floor(quota_cpus)), 1, std::max(1, num_cpus));
 }
 
+std::vector<int> CpuLimits::CpusFor(int num_threads) const {
+  const bool takes_all = quota_cpus == 0 && static_cast<size_t>(num_threads) == core_cpus.size();
+  return takes_all ? core_cpus : std::vector<int>();
+}
+
 CpuLimits ReadCpuLimits(const std::string& root, const std::vector<int>& cpus) {
   CpuLimits limits;
   limits.num_cpus = std::max<int>(1, static_cast<int>(cpus.size()));
@@ -107,7 +112,10 @@ CpuLimits ReadCpuLimits(const std::string& root, const std::vector<int>& cpus) {
     const std::string folder =
         root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
     // The CPUs that share a core name the same list.
-    cores.insert(ReadText(folder + "thread_siblings_list").value_or(std::to_string(cpu)));
+    const bool is_new =
+        cores.insert(ReadText(folder + "thread_siblings_list").value_or(std::to_string(cpu)))
+            .second;
+    if (is_new) limits.core_cpus.push_back(cpu);
   }
   limits.num_cores = std::max<int>(1, static_cast<int>(cores.size()));
   limits.quota_cpus = ReadQuota(ReadCgroupPaths(root));

@@ -10,13 +10,18 @@
 namespace mili::worker {
 
 struct CpuLimits {
-  int num_cpus = 1;       // in the affinity mask
-  int num_cores = 1;      // physical cores under them
-  double quota_cpus = 0;  // of the tightest cgroup above us; 0: none
+  int num_cpus = 1;            // in the affinity mask
+  int num_cores = 1;           // physical cores under them
+  double quota_cpus = 0;       // of the tightest cgroup above us; 0: none
+  std::vector<int> core_cpus;  // [num_cores], one CPU of each core
   // min(num_cores, quota), at least 1: more threads would only share.
   int num_threads() const;
   // min(num_cpus, quota), at least 1: what may be asked for at most.
   int max_threads() const;
+  // Where `num_threads` threads should stay: one on each core if they take all of them and no quota
+  // moves them about. Empty: nowhere in particular, so that processes which share a machine in
+  // parts do not crowd on the same cores.
+  std::vector<int> CpusFor(int num_threads) const;
 };
 
 // `root` is "" outside tests; `cpus` are the CPUs of the affinity mask.

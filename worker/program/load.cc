@@ -125,7 +125,7 @@ absl::StatusOr<Device> OpenDevice(const Settings& settings) {
   }
   const int num_threads =
       settings.threads == 0 ? limits.num_threads() : static_cast<int>(settings.threads);
-  device.pool = std::make_unique<CpuPool>(num_threads);
+  device.pool = std::make_unique<CpuPool>(num_threads, limits.CpusFor(num_threads));
   device.description = absl::StrCat(
       "cpu: ", num_threads, num_threads == 1 ? " thread, " : " threads, ", device.kernels->name);
   return device;

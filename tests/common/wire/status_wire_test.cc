@@ -22,11 +22,6 @@ TEST(StatusWireTest, OkStaysOk) {
   EXPECT_TRUE(FromGrpc(grpc::Status::OK).ok());
 }
 
-TEST(StatusWireTest, CodeUnknownToAbslBecomesUnknown) {
-  EXPECT_EQ(FromGrpc(grpc::Status(static_cast<grpc::StatusCode>(99), "odd")).code(),
-            absl::StatusCode::kUnknown);
-}
-
 TEST(StatusWireTest, DetailsSurviveTheWire) {
   absl::Status status = BadField("temperature", "must be 0 to 100");
   status = WithRetryInfo(std::move(status), absl::Milliseconds(1500));

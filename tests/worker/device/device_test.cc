@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -6,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -162,6 +164,28 @@ TEST_F(CpuTopologyTest, CountsACoreOnceHoweverManyThreadsItHas) {
   EXPECT_EQ(limits.num_cores, 2);
   EXPECT_EQ(limits.num_threads(), 2);
   EXPECT_EQ(limits.max_threads(), 4);
+  EXPECT_EQ(limits.CpusFor(2), limits.core_cpus);
+  EXPECT_EQ(limits.core_cpus.size(), 2u);
+  EXPECT_TRUE(limits.CpusFor(1).empty());  // others may share the machine
+  EXPECT_TRUE(limits.CpusFor(4).empty());
+}
+
+TEST(CpuPoolTest, ThreadsStayOnTheirCpus) {
+  cpu_set_t mask;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE && cpus.size() < 2; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  }
+  if (cpus.size() < 2) GTEST_SKIP() << "this machine has one CPU";
+  std::thread([&] {  // which the pool binds, and not the test's own
+    CpuPool pool(2, cpus);
+    int seen[2] = {-1, -1};
+    kernels::OnEachThread(pool, [&](int thread_idx) { seen[thread_idx] = sched_getcpu(); });
+    EXPECT_EQ(seen[0], cpus[0]);
+    EXPECT_EQ(seen[1], cpus[1]);
+  })
+      .join();
 }
 
 TEST_F(CpuTopologyTest, HeedsTheTightestQuotaOfCgroupV2) {
