@@ -19,7 +19,8 @@ CODE = re.compile(r"```.*?```|`[^`\n]+`", re.S)
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)")
 PROGRAMS = ("mili serve", "mili chat", "mili generate", "mili tokenize", "mili inspect", "mili",
             "mili-router", "mili-worker")
-SCRIPTS = ("tools/test", "tools/quickstart")
+SCRIPTS = ("tools/test", "tools/quickstart", "tools/bench/cpu_peer",
+           "tools/bench/serving_overhead.py")
 # Of programs that are not ours: cmake.
 FOREIGN = {"preset", "build", "target"}
 
