@@ -183,19 +183,20 @@ TEST_F(GrpcTest, DeadlineOfTheCallIsTheRequests) {
 
 TEST_F(GrpcTest, FailureInTheMiddleIsTheStatusOfTheStream) {
   api_.engine.hold = true;
-  std::thread failing([this] {
-    const RequestKey key = api_.engine.WaitForRequest(0)->key;
-    TokenEvent event{.request = key};
-    event.tokens.push_back({.id = 'x'});
-    api_.engine.Send(event);
-    event.tokens.clear();
-    event.finish = Finish{.status = absl::InternalError("lost twice")};
-    api_.engine.Send(event);
-  });
-  const Streamed streamed = GenerateStream(TextRequest("abc"));
-  failing.join();
-  EXPECT_EQ(streamed.text, "x");
-  EXPECT_EQ(streamed.status, absl::InternalError("lost twice"));
+  grpc::ClientContext context;
+  auto reader = stub_->GenerateStream(&context, TextRequest("abc"));
+  TokenEvent event{.request = api_.engine.WaitForRequest(0)->key};
+  event.tokens.push_back({.id = 'x'});
+  api_.engine.Send(event);
+  v1::GenerateStreamResponse message;
+  std::string text;
+  while (text.empty() && reader->Read(&message)) text = message.chunk().text();
+  EXPECT_EQ(text, "x");
+  event.tokens.clear();
+  event.finish = Finish{.status = absl::InternalError("lost twice")};
+  api_.engine.Send(event);
+  EXPECT_FALSE(reader->Read(&message));
+  EXPECT_EQ(FromGrpc(reader->Finish()), absl::InternalError("lost twice"));
 }
 
 TEST_F(GrpcTest, TokenizesAndDetokenizes) {
