@@ -64,7 +64,7 @@ class FailoverTest(unittest.TestCase):
                     if num_chunks == 2 * NUM_STREAMS:
                         os.kill(worker_pid, signal.SIGKILL)
 
-            # Another id, the same seeds: ids may not be used twice within a minute.
+            # The same requests again: GetRequest below tells of the later ones.
             disturbed = self.run_streams(server, seed=100, on_token=kill_once)
             self.assertEqual(disturbed, undisturbed)
 

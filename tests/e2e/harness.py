@@ -106,6 +106,10 @@ class Program:
         lines = self.text().strip().splitlines()
         return lines[-1] if lines else ""
 
+    def rss_bytes(self):
+        statm = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text()
+        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def wait(self, patience_s=PATIENCE_S):
         return self.process.wait(patience_s)
 

@@ -16,11 +16,6 @@ NUM_CLIENTS = 200
 VOCAB = 256
 
 
-def rss_bytes(pid):
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
-
 def prompt(random_source, most=40):
     return [random_source.randrange(10, VOCAB) for _ in range(random_source.randint(1, most))]
 
@@ -143,7 +138,7 @@ class LoadTest(unittest.TestCase):
                                   range(num_requests)):
                     pass
             self.expect_whole(self.loads_when_idle())
-            return [rss_bytes(program.process.pid)
+            return [program.rss_bytes()
                     for program in (self.pair.router, self.pair.worker)]
 
         burst(3000)  # statuses of ended requests, allocator and metrics have reached their size

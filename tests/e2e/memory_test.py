@@ -11,11 +11,6 @@ MIB = 1 << 20
 PROCESS = 48 * MIB
 
 
-def rss_bytes(pid):
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
-
 @unittest.skipUnless(harness.smollm2(), "MILI_TEST_MODEL is not set")
 class MemoryTest(unittest.TestCase):
     def facts(self, address):
@@ -48,17 +43,15 @@ class MemoryTest(unittest.TestCase):
         with harness.Pair(harness.smollm2(),
                           worker_args=("--kv-cache-memory-bytes", "96MiB")) as pair:
             facts = self.facts(pair.worker.addresses["worker"])
-            pid = pair.worker.process.pid
-            at_start = rss_bytes(pid)
+            at_start = pair.worker.rss_bytes()
             planned = facts.weights_bytes + facts.workspace_bytes + facts.process_bytes
             self.assertLessEqual(at_start, facts.weights_bytes + facts.workspace_bytes + PROCESS)
             self.assertAlmostEqual(at_start, planned, delta=0.05 * planned)
             self.fill_kv(pair, facts)
-            full = rss_bytes(pid)
+            full = pair.worker.rss_bytes()
             planned += facts.kv_bytes
             self.assertAlmostEqual(full, planned, delta=0.05 * planned)
-            plan = planned
-            print(f"plan {plan / MIB:.1f} MiB; RSS {at_start / MIB:.1f} MiB at start, "
+            print(f"plan {planned / MIB:.1f} MiB; RSS {at_start / MIB:.1f} MiB at start, "
                   f"{full / MIB:.1f} MiB with every page touched")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
 import subprocess
@@ -91,7 +92,6 @@ class ServeTest(unittest.TestCase):
         with harness.Serve(harness.tiny_model()) as server:
             pids = [os.pidfd_open(pid) for pid in server.children().values()]
             server.program.signal(signal.SIGKILL)
-            import select
             for pid in pids:
                 self.assertTrue(select.select([pid], [], [], 10)[0], "a child outlived its parent")
                 os.close(pid)
