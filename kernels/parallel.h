@@ -33,6 +33,73 @@ inline std::pair<int64_t, int64_t> ShareOf(int64_t count, int64_t granule, int t
   return {begin < count ? begin : count, end < count ? end : count};
 }
 
+// Work cut in pieces that threads claim. Each thread has a share, of neighbouring pieces, and takes
+// these in order, so that the same thread meets the same rows in every step and finds them in its
+// cache; who is done with its own share takes what the others have not come to yet. So a thread
+// that loses its core for a while costs what it would have done meanwhile, not the wait for it.
+template <typename Body>
+class Pieces {
+ public:
+  // `count` items in pieces of a multiple of `granule`. `body` outlives this.
+  Pieces(int64_t count, int64_t granule, int num_threads, Body* body)
+      : body_(body),
+        count_(count),
+        num_shares_(num_threads < kMaxShares ? num_threads : kMaxShares) {
+    const int64_t granules = (count + granule - 1) / granule;
+    const int64_t wanted = num_shares_ * kPiecesAShare;
+    piece_ = (granules + wanted - 1) / wanted * granule;
+    const int64_t num_pieces = (count + piece_ - 1) / piece_;
+    for (int i = 0; i < num_shares_; ++i) {
+      shares_[i] = {num_pieces * i / num_shares_, num_pieces * (i + 1) / num_shares_};
+    }
+  }
+
+  // Works as thread `thread_idx` until no piece is left to claim.
+  void Work(int thread_idx) {
+    const int own = thread_idx % num_shares_;
+    for (int i = own; i < num_shares_; ++i) Take(&shares_[i], thread_idx);
+    for (int i = 0; i < own; ++i) Take(&shares_[i], thread_idx);
+  }
+
+ private:
+  static constexpr int kMaxShares = 64;
+  // Enough that threads end within some percent of each other, few enough that claiming costs none.
+  static constexpr int64_t kPiecesAShare = 8;
+
+  // Compiler's atomics: inline functions of the library must not appear in code for one instruction
+  // set. Relaxed, since Run orders what the body writes.
+  struct alignas(64) Share {
+    int64_t next;  // the first piece that nobody has claimed; moves past `end`
+    int64_t end;
+  };
+
+  void Take(Share* share, int thread_idx) {
+    while (__atomic_load_n(&share->next, __ATOMIC_RELAXED) < share->end) {
+      const int64_t piece = __atomic_fetch_add(&share->next, 1, __ATOMIC_RELAXED);
+      if (piece >= share->end) return;
+      const int64_t begin = piece * piece_;
+      (*body_)(begin, count_ - begin < piece_ ? count_ : begin + piece_, thread_idx);
+    }
+  }
+
+  Body* const body_;
+  const int64_t count_;
+  const int num_shares_;
+  int64_t piece_;
+  Share shares_[kMaxShares];
+};
+
+// Calls body(begin, end, thread_idx) on disjoint ranges that cover [0, count), each but the last a
+// multiple of `granule` long, on whichever threads have time; never twice at once with the same
+// thread_idx. Which range meets which thread is not fixed, so it must not change any result.
+template <typename Body>
+void ForPieces(ParallelFor& pool, int64_t count, int64_t granule, Body body) {
+  Pieces<Body> pieces(count, granule, pool.num_threads(), &body);
+  pool.Run(
+      [](void* context, int thread_idx) { static_cast<Pieces<Body>*>(context)->Work(thread_idx); },
+      &pieces);
+}
+
 // A pool of one: the caller.
 class SingleThread final : public ParallelFor {
  public:

@@ -164,14 +164,18 @@ void AttendRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t 
 template <typename Isa>
 void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
   const int64_t total = TotalWork(p);
-  // A position costs two passes over head_dim.
-  Split(pool, total, 2 * p.head_dim, [&](int64_t begin, int64_t end) {
+  const auto work = [&](int64_t begin, int64_t end) {
     ForEachRowRange(p, begin, end, [&](const KvHeadOfSeq& item, int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i += kMaxRows) {
         AttendRows<Isa>(p, item, i, MinOf(i + kMaxRows, last));
       }
     });
-  });
+  };
+  // A position costs two passes over head_dim.
+  if (total * 2 * p.head_dim < kMinParallelElements) return work(0, total);
+  // One cut a thread: rows that share a KV head are cheaper together.
+  ForPieces(pool, total, (total + pool.num_threads() - 1) / pool.num_threads(),
+            [&](int64_t begin, int64_t end, int) { work(begin, end); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// How a kernel splits its items over the pool: contiguous shares, and the caller alone when waking
-// threads would cost more than the work.
+// How a kernel splits its items over the pool: in pieces, and the caller alone when waking threads
+// would cost more than the work.
 #pragma once
 
 #include "kernels/cpu/vec.h"
@@ -14,24 +14,10 @@ constexpr int64_t kMinParallelElements = 65536;
 // Calls body(begin, end) on disjoint ranges that cover [0, count).
 template <typename Body>
 MILI_INLINE void Split(ParallelFor& pool, int64_t count, int64_t elements_per_item, Body body) {
-  const int num_threads = pool.num_threads();
-  if (num_threads == 1 || count <= 1 || count * elements_per_item < kMinParallelElements) {
-    body(int64_t{0}, count);
-    return;
+  if (pool.num_threads() == 1 || count <= 1 || count * elements_per_item < kMinParallelElements) {
+    return body(int64_t{0}, count);
   }
-  struct Context {
-    Body* body;
-    int64_t count;
-    int num_threads;
-  } context = {&body, count, num_threads};
-  pool.Run(
-      [](void* data, int thread_idx) {
-        const auto& c = *static_cast<Context*>(data);
-        const int64_t begin = c.count * thread_idx / c.num_threads;
-        const int64_t end = c.count * (thread_idx + 1) / c.num_threads;
-        if (begin < end) (*c.body)(begin, end);
-      },
-      &context);
+  ForPieces(pool, count, 1, [&](int64_t begin, int64_t end, int) { body(begin, end); });
 }
 
 }  // namespace
