@@ -1,62 +1,159 @@
-"""Interleaves mili-worker --bench and llama.cpp and prints the ratios; see cpu_peer."""
+"""Measures mili-worker, llama.cpp and ik_llama.cpp in turns on the same files; see cpu_peer."""
 
 import argparse
 import datetime
+import json
 import os
+import pathlib
+import re
+import statistics
 import subprocess
 
 import measure
 
-SHAPES = {"decode": (16, 128), "prompt 512": (512, 8)}
-KEYS = {"decode": "decode_tokens_per_s", "prompt 512": "prefill_tokens_per_s"}
+DECODE_TOKENS = 64
+STREAMS = 8
+# What is measured, in tokens/s. All decode the same number of tokens.
+NAMES = {"decode": "decode, batch 1", "decode 128": "decode, after 128 tokens",
+         "prompt": "prompt of 512 tokens", "streams": f"{STREAMS} streams, all together"}
 
 
-def ours(options, prompt_tokens, output_tokens):
-    return measure.run_json([
-        measure.ROOT / "build/cpu/bin/mili-worker", "--bench", options.model, "--threads",
-        options.threads, "--bench-prompt-tokens", prompt_tokens, "--bench-output-tokens",
-        output_tokens, "--bench-concurrency", 1, "--bench-repeat", 1, "--json"])
+def mili(options, model):
+    def bench(prompt_tokens, output_tokens, concurrency):
+        return measure.run_json([
+            options.bin_dir / "mili-worker", "--bench", model, "--threads", options.threads,
+            "--bench-prompt-tokens", prompt_tokens, "--bench-output-tokens", output_tokens,
+            "--bench-concurrency", concurrency, "--bench-repeat", 1, "--json"])["runs"]
+
+    # The first output token is the prompt's.
+    single, streams = bench(1, DECODE_TOKENS + 1, f"1,{STREAMS}")
+    return {"decode": single["decode_tokens_per_s"], "streams": streams["decode_tokens_per_s"],
+            "decode 128": bench(128, DECODE_TOKENS + 1, 1)[0]["decode_tokens_per_s"],
+            "prompt": bench(512, 1, 1)[0]["prefill_tokens_per_s"]}
 
 
-def peers(options, prompt_tokens, output_tokens):
-    return measure.run_json([
-        options.peer_python, measure.ROOT / "tools/bench/llama_cpp_bench.py", options.model,
-        prompt_tokens, output_tokens, options.threads])
+def json_lines(command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def llama_cpp(options, model):
+    """Flash attention is the faster of its settings on every CPU tried."""
+    common = ["-m", model, "-t", options.threads, "-r", 1, "-fa", "on", "-o", "jsonl"]
+    bench = options.llama_cpp / "llama-bench"
+    prompt, decode = json_lines([bench, *common, "-p", 512, "-n", DECODE_TOKENS])
+    (deep,) = json_lines([bench, *common, "-p", 0, "-n", DECODE_TOKENS, "-d", 128])
+    (streams,) = json_lines([
+        options.llama_cpp / "llama-batched-bench", "-m", model, "-t", options.threads, "-tb",
+        options.threads, "-fa", "on", "-c", 2048, "-b", 512, "-npp", 1, "-ntg", DECODE_TOKENS,
+        "-npl", STREAMS, "--output-format", "jsonl"])
+    return {"decode": decode["avg_ts"], "decode 128": deep["avg_ts"], "prompt": prompt["avg_ts"],
+            "streams": streams["speed_tg"]}
+
+
+def ik_llama_cpp(options, model):
+    done = subprocess.run([str(part) for part in [
+        options.ik, "-m", model, "-t", options.threads, "-r", 1, "-fa", 1, "-rtr", 1, "-p", 512,
+        "-n", DECODE_TOKENS, "-gp", f"128,{DECODE_TOKENS}", "-o", "json"]],
+        capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{options.ik} ended with {done.returncode}: {done.stderr.strip()}")
+    prompt, decode, deep = json.loads(done.stdout[done.stdout.index("["):])
+    return {"decode": decode["avg_ts"], "decode 128": deep["avg_ts"], "prompt": prompt["avg_ts"]}
+
+
+def read_bandwidth(options):
+    """GB/s."""
+    done = subprocess.run([options.bin_dir / "kernels_bench", "--benchmark_filter=^$"],
+                          capture_output=True, text=True, check=True,
+                          env={**os.environ, "MILI_BENCH_THREADS": str(options.threads)})
+    return float(re.search(r"read ([0-9.]+) GB/s", done.stdout).group(1))
+
+
+def weight_bytes(options, model):
+    """What one decode step reads: all weights, of an embedding that is not the head nothing."""
+    shown = subprocess.run([options.bin_dir / "mili", "inspect", model, "--json"],
+                           capture_output=True, text=True, check=True)
+    report = json.loads(shown.stdout)
+    unread = 0 if report["config"]["tie_word_embeddings"] else sum(
+        t["bytes"] for t in report["tensors"] if t["name"] == "model.embed_tokens.weight")
+    return report["weights_bytes"] - unread
+
+
+def measure_pair(options, model, runs):
+    """One turn of every program, appended to runs[program][name]."""
+    engines = {"mili": mili, "llama.cpp": llama_cpp}
+    if options.ik:
+        engines["ik_llama.cpp"] = ik_llama_cpp
+    for engine, run in engines.items():
+        for name, speed in run(options, model).items():
+            runs.setdefault(engine, {}).setdefault(name, []).append(speed)
+    runs.setdefault("read GB/s", []).append(read_bandwidth(options))
+
+
+def spread(values, digits=0):
+    return (f"{statistics.median(values):,.{digits}f} "
+            f"({min(values):,.{digits}f} to {max(values):,.{digits}f})")
+
+
+def ratios(a, b):
+    return [x / y for x, y in zip(a, b)]
+
+
+def print_table(models):
+    """Markdown, so that it can go into a document as it is."""
+    print("| | MILI | llama.cpp | ratio | ik_llama.cpp | ratio | of read bandwidth |")
+    print("|---|---|---|---|---|---|---|")
+    for model, entry in models.items():
+        runs = entry["runs"]
+        for name, title in NAMES.items():
+            ours = runs["mili"][name]
+            cells = [f"{model}: {title}", spread(ours)]
+            for peer in ("llama.cpp", "ik_llama.cpp"):
+                theirs = runs.get(peer, {}).get(name)
+                cells += [spread(theirs), spread(ratios(ours, theirs), 2)] if theirs else ["", ""]
+            share = ""
+            if name == "decode":
+                read = statistics.median(runs["read GB/s"]) * 1e9
+                share = f"{statistics.median(ours) * entry['weight_bytes'] / read:.0%}"
+            print("| " + " | ".join([*cells, share]) + " |")
+        print(f"| {model}: streams to one | "
+              f"{spread(ratios(runs['mili']['streams'], runs['mili']['decode']), 2)} |  |  |  |  |  |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?")
+    parser.add_argument("models", nargs="*", type=pathlib.Path)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--ik", type=pathlib.Path, metavar="LLAMA_BENCH")
     parser.add_argument("--save", metavar="NAME", help="write tools/bench/results/NAME.json")
-    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--resume", action="store_true",
+                        help="add the pairs to those that NAME.json holds")
+    parser.add_argument("--bin-dir", type=pathlib.Path, default=measure.ROOT / "build/cpu/bin")
+    parser.add_argument("--llama-cpp", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--peer-version", required=True)
     options = parser.parse_args()
-    if options.model is None:
-        options.model = subprocess.run([str(measure.ROOT / "tools/fetch_model")], check=True,
-                                       capture_output=True, text=True).stdout.strip()
+    if not options.models:
+        fetched = subprocess.run([str(measure.ROOT / "tools/fetch_model")], check=True,
+                                 capture_output=True, text=True).stdout.strip()
+        options.models = [pathlib.Path(fetched)]
 
-    result = {"machine": measure.machine(), "date": str(datetime.date.today()),
-              "commit": measure.revision(), "threads": options.threads,
-              "model": os.path.basename(options.model),
-              "peer": f"llama-cpp-python {options.peer_version}", "pairs": options.pairs,
-              "measurements": {}}
-    print(f"{result['model']}, {result['machine']}, {options.threads} threads used; "
-          f"medians (min to max) of {options.pairs} interleaved pairs, tokens/s")
-    for name, shape in SHAPES.items():
-        mine, theirs = [], []
+    result = {"machine": measure.machine(), "threads": options.threads, "models": {}}
+    if options.resume:
+        result = measure.load(options.save, result)
+    result |= {"date": str(datetime.date.today()), "commit": measure.revision(),
+               "peer": f"llama.cpp of llama-cpp-python {options.peer_version}"}
+    for model in options.models:
+        entry = result["models"].setdefault(model.stem, {"runs": {}})
+        entry["weight_bytes"] = weight_bytes(options, model)
         for _ in range(options.pairs):
-            mine.append(ours(options, *shape)[KEYS[name]])
-            theirs.append(peers(options, *shape)[KEYS[name]])
-        ratios = [a / b for a, b in zip(mine, theirs)]
-        rows = {"mili": mine, "llama.cpp": theirs, "ratio": ratios}
-        result["measurements"][name] = {key: measure.summary(row) for key, row in rows.items()}
-        for key, row in rows.items():
-            stats = measure.summary(row)
-            digits = 2 if key == "ratio" else 1
-            print(f"{name:<11} {key:<10} {stats['median']:9.{digits}f} "
-                  f"({stats['min']:.{digits}f} to {stats['max']:.{digits}f})")
+            measure_pair(options, model, entry["runs"])
+    print(f"{result['machine']}, {options.threads} used; tokens/s, medians (min to max) of "
+          "interleaved runs; ratios of neighbours\n")
+    print_table(result["models"])
     if options.save:
         measure.save(options.save, result)
 

@@ -36,6 +36,12 @@ def revision():
     return done.stdout.strip() or "unknown"
 
 
+def load(name, default):
+    """What save wrote, or the default where there is nothing yet."""
+    path = ROOT / "tools/bench/results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else default
+
+
 def save(name, result):
     """Writes tools/bench/results/NAME.json and says so."""
     folder = ROOT / "tools/bench/results"
