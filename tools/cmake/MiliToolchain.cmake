@@ -6,7 +6,7 @@ if(MILI_CCACHE)
                                   CCACHE_NOHASHDIR=1 ${MILI_CCACHE})
 endif()
 find_program(MILI_LLD ld.lld)
-if(MILI_LLD)
+if(MILI_LLD AND NOT CMAKE_CROSSCOMPILING)
   add_link_options(-fuse-ld=lld)
 endif()
 
@@ -28,6 +28,12 @@ if(MILI_FUZZ)
 endif()
 
 find_package(Threads REQUIRED)
+if(MILI_KERNELS_ONLY)
+  # For another processor there is no built GoogleTest, but Debian ships its sources.
+  add_subdirectory(/usr/src/googletest googletest EXCLUDE_FROM_ALL)
+  set(GTest_FOUND TRUE)
+  return()
+endif()
 find_package(Protobuf REQUIRED)  # module mode: Debian's 3.21 ships no config file
 find_package(absl CONFIG REQUIRED)
 find_package(gRPC CONFIG REQUIRED)  # not by pkg-config, which takes 10 to 30 s at every configure
