@@ -16,6 +16,10 @@ namespace {
 // Longer than the gap between two kernels of a step, shorter than what a reader of `top` notices.
 constexpr std::chrono::microseconds kSpinTime(20);
 
+// Between two moments at which a computing thread gives way: short against a step, long against
+// the price of it.
+constexpr std::chrono::microseconds kPace(50);
+
 void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr,
           nullptr, 0);
@@ -43,6 +47,11 @@ void Pause() {
 #endif
 }
 
+// Lets whatever else waits for this CPU run now: the threads that carry plans and tokens are
+// short, and once a compute thread has the CPU the kernel may make them wait for a whole tick
+// (4 ms at 250 Hz), longer than a step. Costs a fraction of a microsecond when nothing waits.
+void GiveWay() { sched_yield(); }
+
 // True as soon as `done()`; false after the spin time.
 template <typename Done>
 bool Spin(Done done) {
@@ -53,11 +62,19 @@ bool Spin(Done done) {
       Pause();
       if (done()) return true;
     }
+    GiveWay();
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }
 
 }  // namespace
+
+void CpuPool::Pace::Pass() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < kPace) return;
+  last_ = now;
+  GiveWay();
+}
 
 CpuPool::CpuPool(int num_threads, std::vector<int> cpus)
     : num_threads_(num_threads), cpus_(std::move(cpus)) {
@@ -81,6 +98,7 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
     caller_ = std::this_thread::get_id();
     StayOn(cpus_[0]);
   }
+  caller_pace_.Pass();
   task_ = task;
   context_ = context;
   num_busy_.store(num_threads_ - 1);
@@ -101,6 +119,7 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
 void CpuPool::HelperMain(int thread_idx) {
   if (!cpus_.empty()) StayOn(cpus_[thread_idx]);
   uint32_t seen = 0;
+  Pace pace;
   for (;;) {
     const auto moved = [this, seen] { return generation_.load(std::memory_order_acquire) != seen; };
     if (!Spin(moved)) {
@@ -110,6 +129,7 @@ void CpuPool::HelperMain(int thread_idx) {
     }
     if (stopping_.load()) return;
     ++seen;  // Run does not return before every helper has seen its generation
+    pace.Pass();
     task_(context_, thread_idx);
     if (num_busy_.fetch_sub(1) == 1 && caller_sleeps_.load()) FutexWakeAll(num_busy_);
   }

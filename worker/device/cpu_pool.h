@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -26,10 +27,20 @@ class CpuPool final : public kernels::ParallelFor {
   void Run(void (*task)(void*, int), void* context) override;
 
  private:
+  // Gives way to other threads now and then. Belongs to one thread.
+  class Pace {
+   public:
+    void Pass();
+
+   private:
+    std::chrono::steady_clock::time_point last_;
+  };
+
   void HelperMain(int thread_idx);
 
   const int num_threads_;
   const std::vector<int> cpus_;
+  Pace caller_pace_;
   std::thread::id caller_;              // that stays on cpus_[0]
   void (*task_)(void*, int) = nullptr;  // written before generation_ moves, read after
   void* context_ = nullptr;
