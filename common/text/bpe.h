@@ -1,10 +1,13 @@
-// Byte-pair encoding of one word: the merge of lowest rank first, the leftmost on ties, as
-// tokenizers' models/bpe. Time n log n in the length of the word. Immutable once made, any thread.
+// Byte-pair encoding of words, with the ids of tokenizers' models/bpe. A word that is one token is
+// looked up; one of few tokens is remembered; the rest is searched for (bpe_search.h), or merged
+// (bpe_merge.h) where the list of merges is none that search can follow. Any thread; immutable but
+// for what it remembers.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,16 +15,14 @@
 #include <absl/container/flat_hash_map.h>
 
 #include "common/base/ids.h"
+#include "common/text/bpe_search.h"
+#include "common/text/pair_ranks.h"
+#include "common/text/token_bytes.h"
 #include "common/text/vocabulary.h"
+#include "common/text/word_cache.h"
+#include "common/text/word_table.h"
 
 namespace mili::text {
-
-// `left` and `right` become `merged`; its rank is its place in the list of merges.
-struct MergeRule {
-  TokenId left = 0;
-  TokenId right = 0;
-  TokenId merged = 0;
-};
 
 struct BpeSpec {
   std::vector<MergeRule> merges;
@@ -31,45 +32,40 @@ struct BpeSpec {
   bool ignore_merges = false;  // a word that is a token is that token, whatever the merges say
 };
 
+ByteIds FindByteIds(const Vocabulary& vocabulary);
+bool KnowsEveryByte(const ByteIds& ids);
+
 class Bpe {
  public:
-  Bpe(const Vocabulary& vocabulary, const BpeSpec& spec);
+  // `bytes` is that of the vocabulary. Both are read during the call only.
+  Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& spec);
 
-  // Appends the tokens of a word, which is bytes, not spelled in the byte-level alphabet.
-  void Encode(std::string_view word, std::vector<TokenId>& out) const;
+  // More ids than the words have bytes may be written, though not kept.
+  static constexpr size_t kSlack = WordCache::kMaxTokens;
 
-  bool KnowsEveryByte() const;
+  // Writes the tokens of some words, which are bytes, not spelled in the byte-level alphabet, to
+  // `out`, which has room for one a byte and kSlack more; says how many. Nothing at or behind
+  // `readable_end` is read, but anything between a word and it.
+  size_t Encode(std::span<const std::string_view> words, const char* readable_end,
+                TokenId* out) const;
 
  private:
-  static constexpr uint32_t kNoRank = UINT32_MAX;
-  struct Merge {
-    uint32_t rank = kNoRank;
-    TokenId merged = 0;
-  };
-  struct Slot {
-    uint64_t pair = 0;
-    Merge merge;
-  };
+  void AddWholeWords(const TokenBytes& bytes, bool ignore_merges);
+  // Of a word too long for the tables.
+  size_t EncodeLong(std::string_view word, TokenId* out) const;
+  size_t EncodeNew(std::string_view word, TokenId* out) const;
+  // The initial symbols of the word: one a byte, but for unknown bytes.
+  size_t PutSymbols(std::string_view word, TokenId* out) const;
 
-  static uint64_t PairOf(TokenId left, TokenId right) { return uint64_t{left} << 32 | right; }
-  size_t SlotOf(uint64_t pair) const { return pair * 0x9E3779B97F4A7C15u >> slot_shift_; }
-  void Insert(uint64_t pair, Merge merge);
-  Merge Find(TokenId left, TokenId right) const;
-
-  // Appends the initial symbols of the word: one a byte, but for unknown bytes.
-  void AppendSymbols(std::string_view word, std::vector<TokenId>& out) const;
-  // Merge what is in out[begin..]: by scanning for the lowest rank, or with a heap.
-  void MergeShort(size_t begin, std::vector<TokenId>& out) const;
-  void MergeLong(size_t begin, std::vector<TokenId>& out) const;
-
-  std::array<std::optional<TokenId>, 256> byte_ids_;
+  ByteIds byte_ids_;
   std::optional<TokenId> unknown_;
   bool fuse_unknown_;
-  // Open addressing, linear probing, at most half full; an empty slot has no rank.
-  std::vector<Slot> slots_;
-  int slot_shift_;
-  // Only for ignore_merges: tokens by their bytes.
-  absl::flat_hash_map<std::string, TokenId> whole_words_;
+  PairRanks ranks_;
+  std::unique_ptr<BpeSearch> search_;  // null: only merging will do
+  WordTable words_;
+  // Only for ignore_merges: tokens that are too long for words_.
+  absl::flat_hash_map<std::string, TokenId> long_words_;
+  std::unique_ptr<WordCache> cache_;
 };
 
 }  // namespace mili::text

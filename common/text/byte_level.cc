@@ -34,19 +34,19 @@ constexpr std::array<int16_t, kEnd> kByteOfChar = [] {
 
 uint32_t ByteLevelChar(uint8_t byte) { return kCharOfByte[byte]; }
 
-std::optional<std::string> ByteLevelBytes(std::string_view spelling) {
-  std::string bytes;
+bool AppendByteLevelDecoded(std::string_view spelling, std::string& out) {
+  const size_t begin = out.size();
   for (size_t i = 0; i < spelling.size();) {
     const CodePoint c = DecodeAt(spelling.data() + i);
-    if (c.value >= kEnd || kByteOfChar[c.value] < 0) return std::nullopt;
-    bytes.push_back(static_cast<char>(kByteOfChar[c.value]));
+    if (c.value >= kEnd || kByteOfChar[c.value] < 0) {
+      out.resize(begin);
+      out.append(spelling);
+      return false;
+    }
+    out.push_back(static_cast<char>(kByteOfChar[c.value]));
     i += c.size_bytes;
   }
-  return bytes;
-}
-
-std::string ByteLevelDecode(std::string_view spelling) {
-  return ByteLevelBytes(spelling).value_or(std::string(spelling));
+  return true;
 }
 
 }  // namespace mili::text

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,11 +12,8 @@ namespace mili::text {
 // The character of a byte: itself for 33-126, 161-172, 174-255; the others follow from U+0100.
 uint32_t ByteLevelChar(uint8_t byte);
 
-// The bytes that a token stands for: of each character its byte, or, if one character is not of the
-// alphabet, the text itself. `spelling` is valid UTF-8.
-std::string ByteLevelDecode(std::string_view spelling);
-
-// As above, but nothing if a character is not of the alphabet.
-std::optional<std::string> ByteLevelBytes(std::string_view spelling);
+// Appends the bytes that a token stands for: of each character its byte, or, if one character is
+// not of the alphabet, the text itself, and then says false. `spelling` is valid UTF-8.
+bool AppendByteLevelDecoded(std::string_view spelling, std::string& out);
 
 }  // namespace mili::text

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <span>
 
+#include "common/base/check.h"
+#include "common/text/ascii_block.h"
 #include "common/text/unicode_tables.h"
 #include "common/text/utf8.h"
 
@@ -26,36 +28,75 @@ const Row* FindRow(std::span<const Row> rows, uint32_t Row::*key, uint32_t code_
   return row != rows.end() && (*row).*key == code_point ? &*row : nullptr;
 }
 
+// The lead byte of U+0300; what is below is as it should be.
+constexpr uint8_t kFirstLead = 0xCC;
+
 uint64_t PairKey(uint32_t first, uint32_t second) { return uint64_t{first} << 32 | second; }
 
 }  // namespace
 
-Nfc::Nfc() : eventful_(0x110000, false) {
+Nfc::Nfc() : pages_(1) {
   for (const ClassRange& range : kCombiningClasses) {
-    for (uint32_t c = range.first; c <= range.last; ++c) eventful_[c] = true;
+    for (uint32_t c = range.first; c <= range.last; ++c) SetEventful(c);
   }
-  for (const FullDecomposition& row : kOtherDecompositions) eventful_[row.code_point] = true;
-  for (uint32_t c = kVBase; c < kVBase + kVCount; ++c) eventful_[c] = true;
-  for (uint32_t c = kTBase + 1; c < kTBase + kTCount; ++c) eventful_[c] = true;
+  for (const FullDecomposition& row : kOtherDecompositions) SetEventful(row.code_point);
+  for (uint32_t c = kVBase; c < kVBase + kVCount; ++c) SetEventful(c);
+  for (uint32_t c = kTBase + 1; c < kTBase + kTCount; ++c) SetEventful(c);
   for (const Decomposition& row : kComposites) {
-    eventful_[row.second] = true;
+    SetEventful(row.second);
     pairs_.emplace_back(PairKey(row.first, row.second), row.composed);
   }
   std::sort(pairs_.begin(), pairs_.end());
 }
 
-bool Nfc::Keeps(std::string_view text) const {
-  for (size_t i = 0; i < text.size();) {
-    const CodePoint c = DecodeAt(text.data() + i);
-    if (!IsPlain(c.value)) return false;
-    i += c.size_bytes;
+void Nfc::SetEventful(uint32_t c) {
+  uint8_t& page = page_of_[c >> 8];
+  if (page == 0) {
+    page = static_cast<uint8_t>(pages_.size());
+    MILI_CHECK(page == pages_.size(), "fewer than 256 pages of Unicode have combining characters");
+    pages_.emplace_back();
   }
-  return true;
+  pages_[page].set(c & 0xFF);
 }
 
+size_t Nfc::FindEvent(std::string_view text) const {
+  const char* const end = text.data() + text.size();
+  const char* p = text.data();
+  while ((p = FindByteFrom(p, end, kFirstLead)) != end) {
+    const CodePoint c = DecodeAt(p);
+    if (!IsPlain(c.value)) return p - text.data();
+    p += c.size_bytes;
+  }
+  return text.size();
+}
+
+// A plain character changes nothing before it, so what stands between two can be done alone.
 std::string Nfc::Normalize(std::string_view text) const {
-  std::vector<Mark> marks;
-  marks.reserve(text.size());
+  std::string out;
+  out.reserve(text.size() + text.size() / 8);
+  std::vector<Mark> scratch;
+  while (!text.empty()) {
+    const size_t event = FindEvent(text);
+    if (event == text.size()) break;
+    size_t begin = event;
+    while (begin > 0 && (static_cast<unsigned char>(text[--begin]) & 0xC0) == 0x80) {
+    }
+    size_t end = event;
+    while (end < text.size()) {
+      const CodePoint c = DecodeAt(text.data() + end);
+      if (IsPlain(c.value)) break;
+      end += c.size_bytes;
+    }
+    out.append(text.substr(0, begin));
+    AppendNormalized(text.substr(begin, end - begin), scratch, out);
+    text.remove_prefix(end);
+  }
+  return out.append(text);
+}
+
+void Nfc::AppendNormalized(std::string_view text, std::vector<Mark>& marks,
+                           std::string& out) const {
+  marks.clear();
   for (size_t i = 0; i < text.size();) {
     const CodePoint c = DecodeAt(text.data() + i);
     Decompose(c.value, marks);
@@ -71,10 +112,7 @@ std::string Nfc::Normalize(std::string_view text) const {
     run = end;
   }
   Compose(marks);
-  std::string out;
-  out.reserve(text.size());
   for (const Mark& mark : marks) AppendCodePoint(mark.code_point, out);
-  return out;
 }
 
 void Nfc::Decompose(uint32_t c, std::vector<Mark>& out) const {

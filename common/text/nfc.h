@@ -2,6 +2,9 @@
 // Immutable once made, any thread.
 #pragma once
 
+#include <array>
+#include <bitset>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,8 +17,9 @@ class Nfc {
  public:
   Nfc();
 
-  // True if normalizing cannot change the text (valid UTF-8); cheap, may say false needlessly.
-  bool Keeps(std::string_view text) const;
+  // Where the first character stands that normalizing may change, move or join with the one before
+  // it; the size of the text (valid UTF-8) if it is sure to stay as it is.
+  size_t FindEvent(std::string_view text) const;
 
   // The text (valid UTF-8) in NFC. Time n log n in the longest run of combining marks, else linear.
   std::string Normalize(std::string_view text) const;
@@ -27,16 +31,21 @@ class Nfc {
   };
 
   bool IsPlain(uint32_t code_point) const {
-    return code_point < kFirstMark || !eventful_[code_point];
+    const uint8_t page = page_of_[code_point >> 8];
+    return page == 0 || !pages_[page][code_point & 0xFF];
   }
+  void SetEventful(uint32_t code_point);
+  // A stretch that begins with a plain character, or none, and goes on with others.
+  void AppendNormalized(std::string_view text, std::vector<Mark>& scratch, std::string& out) const;
   void Decompose(uint32_t code_point, std::vector<Mark>& out) const;
   void Compose(std::vector<Mark>& marks) const;
   // 0: the two do not compose.
   uint32_t Composed(uint32_t first, uint32_t second) const;
 
-  static constexpr uint32_t kFirstMark = 0x300;  // below, all is as it should be
-  // By code point: may be changed, moved or composed with what is before it.
-  std::vector<bool> eventful_;
+  // Characters that are not plain, by their last byte, for each page that has some; [0] is for the
+  // others.
+  std::vector<std::bitset<256>> pages_;
+  std::array<uint8_t, 0x1100> page_of_{};
   // (first << 32 | second, composed), sorted.
   std::vector<std::pair<uint64_t, uint32_t>> pairs_;
 };

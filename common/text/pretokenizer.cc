@@ -2,6 +2,9 @@
 
 #include <string>
 
+#include <absl/strings/str_cat.h>
+
+#include "common/base/strings.h"
 #include "common/text/utf8.h"
 #include "common/text/word_scanner.h"
 
@@ -40,33 +43,60 @@ std::optional<SplitStep> StepOfPattern(std::string_view pattern) {
   return std::nullopt;
 }
 
-void PreTokenizer::Split(std::string_view text, OnWord on_word) const { Run(0, text, on_word); }
+void PreTokenizer::Split(std::string_view text, WordBatch::OnWords on_words) const {
+  WordBatch words(on_words);
+  words.BeginText(text.data() + text.size());
+  Run(0, text, words);
+  words.Flush();
+}
 
-void PreTokenizer::Run(size_t step, std::string_view text, OnWord on_word) const {
+void PreTokenizer::Run(size_t step, std::string_view text, WordBatch& words) const {
   if (text.empty()) return;
-  if (step == steps_.size()) return on_word(text);
-  const auto cut = [&](auto size_of_word) {
+  if (step == steps_.size()) return words.Add(text.data(), text.size());
+  // The last of the steps hands its words on as it finds them; one before it, each piece.
+  const auto cut_digits = [&](bool individual) {
     while (!text.empty()) {
-      const size_t size = size_of_word(text);
-      Run(step + 1, text.substr(0, size), on_word);
+      const size_t size = DigitPiece(text, individual);
+      Run(step + 1, text.substr(0, size), words);
       text.remove_prefix(size);
     }
   };
   switch (steps_[step]) {
     case SplitStep::kGpt2:
-      return cut([this](std::string_view rest) { return Gpt2Word(rest, classes_); });
+      return CutWords(step, text, words, [this](std::string_view piece, WordBatch& into) {
+        CutGpt2Words(piece, classes_, into);
+      });
     case SplitStep::kQwen2:
-      return cut([this](std::string_view rest) { return Qwen2Word(rest, classes_, 1); });
+      return CutWords(step, text, words, [this](std::string_view piece, WordBatch& into) {
+        CutQwen2Words(piece, classes_, 1, into);
+      });
     case SplitStep::kLlama3:
-      return cut([this](std::string_view rest) { return Qwen2Word(rest, classes_, 3); });
+      return CutWords(step, text, words, [this](std::string_view piece, WordBatch& into) {
+        CutQwen2Words(piece, classes_, 3, into);
+      });
     case SplitStep::kIndividualDigits:
-      return cut([](std::string_view rest) { return DigitPiece(rest, /*individual=*/true); });
+      return cut_digits(/*individual=*/true);
     case SplitStep::kContiguousDigits:
-      return cut([](std::string_view rest) { return DigitPiece(rest, /*individual=*/false); });
-    case SplitStep::kPrefixSpace:
-      if (text.front() == ' ') return Run(step + 1, text, on_word);
-      return Run(step + 1, std::string(" ").append(text), on_word);
+      return cut_digits(/*individual=*/false);
+    case SplitStep::kPrefixSpace: {
+      if (text.front() == ' ') return Run(step + 1, text, words);
+      const std::string longer = absl::StrCat(" ", ToAbsl(text));
+      words.BeginText(longer.data() + longer.size());
+      Run(step + 1, longer, words);
+      return words.BeginText(text.data() + text.size());
+    }
   }
+}
+
+void PreTokenizer::CutWords(size_t step, std::string_view text, WordBatch& words,
+                            absl::FunctionRef<void(std::string_view, WordBatch&)> cut) const {
+  if (step + 1 == steps_.size()) return cut(text, words);
+  const auto run_rest = [&](std::span<const std::string_view> pieces, const char*) {
+    for (const std::string_view piece : pieces) Run(step + 1, piece, words);
+  };
+  WordBatch pieces(run_rest);
+  cut(text, pieces);
+  pieces.Flush();
 }
 
 }  // namespace mili::text

@@ -12,6 +12,7 @@
 #include <absl/functional/function_ref.h>
 
 #include "common/text/unicode.h"
+#include "common/text/word_batch.h"
 
 namespace mili::text {
 
@@ -32,13 +33,14 @@ class PreTokenizer {
  public:
   explicit PreTokenizer(std::vector<SplitStep> steps) : steps_(std::move(steps)) {}
 
-  using OnWord = absl::FunctionRef<void(std::string_view word)>;
-
-  // `text` is valid UTF-8. Words come in order and are valid during the call only; none is empty.
-  void Split(std::string_view text, OnWord on_word) const;
+  // `text` is valid UTF-8. Words come in order; none is empty.
+  void Split(std::string_view text, WordBatch::OnWords on_words) const;
 
  private:
-  void Run(size_t step, std::string_view text, OnWord on_word) const;
+  void Run(size_t step, std::string_view text, WordBatch& words) const;
+  // A step that cuts words of a pattern, whose pieces go through the steps behind it.
+  void CutWords(size_t step, std::string_view text, WordBatch& words,
+                absl::FunctionRef<void(std::string_view text, WordBatch& into)> cut) const;
 
   std::vector<SplitStep> steps_;
   CharClasses classes_;

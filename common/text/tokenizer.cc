@@ -15,6 +15,7 @@
 #include "common/text/byte_level.h"
 #include "common/text/nfc.h"
 #include "common/text/pretokenizer.h"
+#include "common/text/token_bytes.h"
 #include "common/text/tokenizer_json.h"
 #include "common/text/utf8.h"
 #include "common/text/vocabulary.h"
@@ -23,11 +24,42 @@ namespace mili {
 namespace text {
 namespace {
 
+TokenId EndOfIds(const Vocabulary& vocabulary, const std::vector<AddedToken>& added) {
+  TokenId end = vocabulary.end_id();
+  for (const AddedToken& token : added) end = std::max(end, token.id + 1);
+  return end;
+}
+
+// Where tokens go: into a list, or, if they are only counted, nowhere.
+class TokenSink {
+ public:
+  explicit TokenSink(std::vector<TokenId>* ids) : ids_(ids) {}
+
+  size_t count() const { return count_; }
+  void Add(std::span<const TokenId> ids) {
+    count_ += ids.size();
+    if (ids_ != nullptr) ids_->insert(ids_->end(), ids.begin(), ids.end());
+  }
+  void Encode(const Bpe& bpe, std::span<const std::string_view> words, const char* readable_end) {
+    size_t room = Bpe::kSlack;
+    for (const std::string_view word : words) room += word.size();
+    if (batch_.size() < room) batch_.resize(room);
+    Add({batch_.data(), bpe.Encode(words, readable_end, batch_.data())});
+  }
+
+ private:
+  std::vector<TokenId>* ids_;
+  size_t count_ = 0;
+  std::vector<TokenId> batch_;
+};
+
 class BpeTokenizer : public Tokenizer {
  public:
   explicit BpeTokenizer(TokenizerSpec spec)
       : vocabulary_(std::move(spec.vocabulary)),
-        bpe_(*vocabulary_, spec.bpe),
+        bytes_(*vocabulary_, EndOfIds(*vocabulary_, spec.added_tokens)),
+        special_(bytes_.end_id(), false),
+        bpe_(*vocabulary_, bytes_, spec.bpe),
         pre_tokenizer_(std::move(spec.steps)),
         prefix_(std::move(spec.prefix)),
         suffix_(std::move(spec.suffix)) {
@@ -37,21 +69,24 @@ class BpeTokenizer : public Tokenizer {
   absl::Status AddTokens(std::vector<AddedToken> tokens);
 
   std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const override;
+  size_t Count(std::string_view text, const EncodeOptions& options) const override;
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
 
-  std::string_view BytesOf(TokenId id) const override {
-    return id < bytes_.size() ? std::string_view(bytes_[id]) : std::string_view();
-  }
+  std::string_view BytesOf(TokenId id) const override { return bytes_.at(id); }
   std::string SpellingOf(TokenId id) const override;
   std::optional<TokenId> Find(std::string_view spelling) const override;
   bool IsSpecial(TokenId id) const override { return id < special_.size() && special_[id]; }
-  uint32_t vocab_size() const override { return static_cast<uint32_t>(bytes_.size()); }
+  uint32_t vocab_size() const override { return bytes_.end_id(); }
 
  private:
   // Text between added tokens that match as they stand.
-  void EncodeStretch(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
+  void EncodeStretch(std::string_view text, bool parse_special, TokenSink& sink) const;
+  void EncodeTo(std::string_view text, const EncodeOptions& options, TokenSink& sink) const;
 
   std::unique_ptr<Vocabulary> vocabulary_;
+  // By id, added tokens too.
+  TokenBytes bytes_;
+  std::vector<bool> special_;
   Bpe bpe_;
   PreTokenizer pre_tokenizer_;
   std::optional<Nfc> nfc_;
@@ -61,19 +96,9 @@ class BpeTokenizer : public Tokenizer {
   std::vector<TokenId> suffix_;
   absl::flat_hash_map<std::string, TokenId> added_ids_;
   absl::flat_hash_map<TokenId, std::string> added_contents_;
-  // By id, added tokens too.
-  std::vector<std::string> bytes_;
-  std::vector<bool> special_;
 };
 
 absl::Status BpeTokenizer::AddTokens(std::vector<AddedToken> tokens) {
-  TokenId end = vocabulary_->end_id();
-  for (const AddedToken& token : tokens) end = std::max(end, token.id + 1);
-  bytes_.resize(end);
-  special_.resize(end, false);
-  for (TokenId id = 0; id < vocabulary_->end_id(); ++id) {
-    bytes_[id] = ByteLevelDecode(vocabulary_->SpellingOf(id));
-  }
   absl::flat_hash_set<std::string> specials;
   for (const AddedToken& token : tokens) {
     if (token.special) specials.insert(token.content);
@@ -88,44 +113,65 @@ absl::Status BpeTokenizer::AddTokens(std::vector<AddedToken> tokens) {
                                                      "\" twice once normalised"));
     }
     // tokenizers decodes what the text contained, and tells special tokens by that.
-    bytes_[token.id] = ByteLevelDecode(pattern);
+    std::string bytes;
+    AppendByteLevelDecoded(pattern, bytes);
+    bytes_.Set(token.id, bytes);
     special_[token.id] = specials.contains(pattern);
     added_ids_.emplace(token.content, token.id);
     added_contents_.emplace(token.id, std::move(token.content));
   }
+  as_they_stand_.Finish();
+  normalized_.Finish();
   return absl::OkStatus();
 }
 
 std::vector<TokenId> BpeTokenizer::Encode(std::string_view text,
                                           const EncodeOptions& options) const {
   std::vector<TokenId> ids;
+  ids.reserve(text.size() / 4 + 16);
+  TokenSink sink(&ids);
+  EncodeTo(text, options, sink);
+  return ids;
+}
+
+size_t BpeTokenizer::Count(std::string_view text, const EncodeOptions& options) const {
+  TokenSink sink(nullptr);
+  EncodeTo(text, options, sink);
+  return sink.count();
+}
+
+void BpeTokenizer::EncodeTo(std::string_view text, const EncodeOptions& options,
+                            TokenSink& sink) const {
   std::string repaired;
   if (!IsValidUtf8(text)) {
     AppendLossy(text, repaired);
     text = repaired;
   }
-  if (options.add_special_tokens) ids.insert(ids.end(), prefix_.begin(), prefix_.end());
+  if (options.add_special_tokens) sink.Add(prefix_);
   as_they_stand_.Split(
       text, options.parse_special,
-      [&](std::string_view stretch) { EncodeStretch(stretch, options.parse_special, ids); },
-      [&](TokenId id) { ids.push_back(id); });
-  if (options.add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
-  return ids;
+      [&](std::string_view stretch) { EncodeStretch(stretch, options.parse_special, sink); },
+      [&](TokenId id) {
+        sink.Add({&id, 1});
+      });
+  if (options.add_special_tokens) sink.Add(suffix_);
 }
 
-void BpeTokenizer::EncodeStretch(std::string_view text, bool parse_special,
-                                 std::vector<TokenId>& out) const {
+void BpeTokenizer::EncodeStretch(std::string_view text, bool parse_special, TokenSink& sink) const {
   std::string normal;
-  if (nfc_ && !nfc_->Keeps(text)) {
+  if (nfc_ && nfc_->FindEvent(text) != text.size()) {
     normal = nfc_->Normalize(text);
     text = normal;
   }
   normalized_.Split(
       text, parse_special,
       [&](std::string_view stretch) {
-        pre_tokenizer_.Split(stretch, [&](std::string_view word) { bpe_.Encode(word, out); });
+        pre_tokenizer_.Split(stretch, [&](std::span<const std::string_view> words,
+                                          const char* end) { sink.Encode(bpe_, words, end); });
       },
-      [&](TokenId id) { out.push_back(id); });
+      [&](TokenId id) {
+        sink.Add({&id, 1});
+      });
 }
 
 std::string BpeTokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
@@ -159,7 +205,7 @@ std::optional<TokenId> BpeTokenizer::Find(std::string_view spelling) const {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
   MILI_ASSIGN_OR_RETURN(text::TokenizerSpec spec, text::ReadTokenizerJson(tokenizer_json));
-  std::vector<text::AddedToken> added = std::move(spec.added_tokens);
+  std::vector<text::AddedToken> added = spec.added_tokens;
   auto tokenizer = std::make_unique<text::BpeTokenizer>(std::move(spec));
   MILI_RETURN_IF_ERROR(tokenizer->AddTokens(std::move(added)));
   return tokenizer;

@@ -37,6 +37,11 @@ class Tokenizer {
   virtual std::vector<TokenId> Encode(std::string_view text,
                                       const EncodeOptions& options) const = 0;
 
+  // How many tokens Encode would give, without making them.
+  virtual size_t Count(std::string_view text, const EncodeOptions& options) const {
+    return Encode(text, options).size();
+  }
+
   // As `tokenizers` decodes: bytes that are no UTF-8 become U+FFFD. Ids out of range add nothing.
   virtual std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 

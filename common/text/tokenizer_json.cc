@@ -181,7 +181,7 @@ absl::Status ReadModelOptions(const Part& model, TokenizerSpec& spec) {
   MILI_ASSIGN_OR_RETURN(const std::string spelling, ReadString(unknown));
   // A vocabulary that knows every byte has no use for it, and may lack it.
   spec.bpe.unknown = spec.vocabulary->Find(spelling);
-  if (!spec.bpe.unknown && !Bpe(*spec.vocabulary, {}).KnowsEveryByte()) {
+  if (!spec.bpe.unknown && !KnowsEveryByte(FindByteIds(*spec.vocabulary))) {
     return Invalid(unknown, "a token of model.vocab, which lacks some bytes");
   }
   return absl::OkStatus();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/text/ascii_block.h"
+
 namespace mili::text {
 namespace {
 
@@ -40,10 +42,23 @@ Utf8Unit FirstUnit(std::string_view text) {
 }
 
 bool IsValidUtf8(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Unit unit = FirstUnit(text);
-    if (unit.kind != Utf8Kind::kValid) return false;
-    text.remove_prefix(unit.size_bytes);
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  const auto byte = [&p](int i) { return static_cast<unsigned char>(p[i]); };
+  const auto continues = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
+  while ((p = FindByteFrom(p, end, 0x80)) != end) {
+    do {
+      // The most common units by hand, all others with care.
+      if (end - p >= 3 && byte(0) >= 0xE1 && byte(0) <= 0xEC && continues(1) && continues(2)) {
+        p += 3;
+      } else if (end - p >= 2 && byte(0) >= 0xC2 && byte(0) <= 0xDF && continues(1)) {
+        p += 2;
+      } else {
+        const Utf8Unit unit = FirstUnit(std::string_view(p, end - p));
+        if (unit.kind != Utf8Kind::kValid) return false;
+        p += unit.size_bytes;
+      }
+    } while (p != end && byte(0) >= 0x80);
   }
   return true;
 }

@@ -33,6 +33,8 @@ class Vocabulary {
   absl::Status Finish();
 
   size_t size() const { return index_.size(); }
+  // Of all spellings together.
+  size_t size_bytes() const { return spellings_.size(); }
   // One more than the largest id.
   TokenId end_id() const { return static_cast<TokenId>(by_id_.size()); }
   std::optional<TokenId> Find(std::string_view spelling) const;

@@ -13,6 +13,7 @@ std::vector<std::string> Parts(const std::vector<AddedToken>& tokens, std::strin
                                bool parse_special = true) {
   AddedTokenFinder finder;
   for (const AddedToken& token : tokens) EXPECT_TRUE(finder.Add(token, token.content));
+  finder.Finish();
   std::vector<std::string> parts;
   finder.Split(
       text, parse_special, [&](std::string_view stretch) { parts.emplace_back(stretch); },

@@ -49,20 +49,22 @@ TEST_F(NfcTest, TakesApartWhatMustNotBeComposed) {
   EXPECT_EQ(Normal(U"\U0001D15E"), Text(U"\U0001D157\U0001D165"));
 }
 
-TEST_F(NfcTest, KeepsOnlyTextThatItWouldNotChange) {
-  EXPECT_TRUE(nfc_.Keeps(Text(U"plain, é, 漢字, 안녕, 🙂")));
+TEST_F(NfcTest, FindsWhatMayChange) {
+  const std::string plain = Text(U"plain, é, 漢字, 안녕, 🙂");
+  EXPECT_EQ(nfc_.FindEvent(plain), plain.size());
+  EXPECT_EQ(nfc_.FindEvent(plain + Text(U"\u0301 and more")), plain.size());
   for (const auto& text : {U"e\u0301", U"\u1100\u1161", U"\u0344", U"\u212B", U"\u0327\u0301"}) {
-    EXPECT_FALSE(nfc_.Keeps(Text(text)));
+    EXPECT_LT(nfc_.FindEvent(Text(text)), Text(text).size());
   }
 }
 
-TEST_F(NfcTest, IsStableOverEveryCodePointAndAgreesWithKeeps) {
+TEST_F(NfcTest, IsStableOverEveryCodePointAndChangesNothingWhereItFindsNoEvent) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     const std::string once = Normal({U'a', c, U'\u0301'});
     ASSERT_EQ(nfc_.Normalize(once), once) << static_cast<uint32_t>(c);
     const std::string alone = Text({c});
-    if (nfc_.Keeps(alone)) {
+    if (nfc_.FindEvent(alone) == alone.size()) {
       ASSERT_EQ(nfc_.Normalize(alone), alone) << static_cast<uint32_t>(c);
     }
   }

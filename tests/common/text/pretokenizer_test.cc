@@ -12,7 +12,10 @@ using testing::ElementsAre;
 
 std::vector<std::string> Words(std::vector<SplitStep> steps, std::string_view text) {
   std::vector<std::string> words;
-  PreTokenizer(std::move(steps)).Split(text, [&](std::string_view w) { words.emplace_back(w); });
+  PreTokenizer(std::move(steps))
+      .Split(text, [&](std::span<const std::string_view> batch, const char*) {
+        words.insert(words.end(), batch.begin(), batch.end());
+      });
   return words;
 }
 
@@ -92,9 +95,11 @@ TEST(PreTokenizerTest, LeavesNothingOut) {
   for (const SplitStep step : {SplitStep::kGpt2, SplitStep::kQwen2, SplitStep::kLlama3,
                                SplitStep::kIndividualDigits, SplitStep::kContiguousDigits}) {
     std::string joined;
-    PreTokenizer({step}).Split(text, [&](std::string_view word) {
-      EXPECT_FALSE(word.empty());
-      joined.append(word);
+    PreTokenizer({step}).Split(text, [&](std::span<const std::string_view> batch, const char*) {
+      for (const std::string_view word : batch) {
+        EXPECT_FALSE(word.empty());
+        joined.append(word);
+      }
     });
     EXPECT_EQ(joined, text);
   }
@@ -106,7 +111,9 @@ TEST(PreTokenizerTest, IsLinearInTextWithoutWords) {
     while (text.size() < 4'000'000) text += unit;
     for (const SplitStep step : {SplitStep::kGpt2, SplitStep::kQwen2, SplitStep::kLlama3}) {
       size_t size = 0;
-      PreTokenizer({step}).Split(text, [&](std::string_view word) { size += word.size(); });
+      PreTokenizer({step}).Split(text, [&](std::span<const std::string_view> batch, const char*) {
+        for (const std::string_view word : batch) size += word.size();
+      });
       EXPECT_EQ(size, text.size());
     }
   }

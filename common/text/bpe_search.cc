@@ -1,0 +1,126 @@
+#include "common/text/bpe_search.h"
+
+#include <algorithm>
+
+namespace mili::text {
+namespace {
+
+constexpr size_t kMaxTokenBytes = size_t{64} << 20;
+constexpr uint32_t kNoLimit = UINT32_MAX;
+
+// Places of a word from which no token leads on. Short words, nearly all, need one number.
+class DeadEnds {
+ public:
+  explicit DeadEnds(size_t size) {
+    if (size >= 64) rest_.resize(size / 64 + 1);
+  }
+  bool At(size_t place) const {
+    return ((rest_.empty() ? first_ : rest_[place / 64]) >> (place % 64) & 1) != 0;
+  }
+  void Add(size_t place) {
+    (rest_.empty() ? first_ : rest_[place / 64]) |= uint64_t{1} << (place % 64);
+  }
+
+ private:
+  uint64_t first_ = 0;
+  std::vector<uint64_t> rest_;
+};
+
+}  // namespace
+
+std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const TokenBytes& bytes,
+                                             const std::vector<MergeRule>& rules,
+                                             const PairRanks& ranks) {
+  auto search = std::unique_ptr<BpeSearch>(new BpeSearch(ranks));
+  if (bytes.size_bytes() > kMaxTokenBytes || !search->Derive(byte_ids, bytes, rules))
+    return nullptr;
+  search->AddTrie(bytes);
+  return search;
+}
+
+// Finds for every token the rule that ends its making, which is the first for it that nothing
+// forestalls. False if a rule comes before one that makes a part of it.
+bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
+                       const std::vector<MergeRule>& rules) {
+  tokens_.resize(bytes.end_id());
+  byte_pair_ranks_.resize(size_t{1} << 16);
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    tokens_[*byte_ids[byte]] = {.left = byte, .right = 0, .rank = 0, .size_bytes = 1};
+  }
+  std::vector<bool> is_part(tokens_.size(), false);  // of a rule so far
+  for (uint32_t i = 0; i < rules.size(); ++i) {
+    const MergeRule& rule = rules[i];
+    const Token& left = tokens_[rule.left];
+    const Token& right = tokens_[rule.right];
+    if (is_part[rule.merged]) return false;
+    is_part[rule.left] = is_part[rule.right] = true;
+    if (ranks_.Find(rule.left, rule.right).rank != i) continue;  // overruled by a later one
+    if (left.size_bytes == 0 || right.size_bytes == 0) continue;
+    if (left.rank == 0 && right.rank == 0) byte_pair_ranks_[left.left << 8 | right.left] = i + 1;
+    Token& merged = tokens_[rule.merged];
+    if (merged.size_bytes != 0) continue;
+    if (!Stay(rule.left, rule.right, i + 1)) continue;
+    merged = {rule.left, rule.right, i + 1, left.size_bytes + right.size_bytes};
+  }
+  return true;
+}
+
+void BpeSearch::AddTrie(const TokenBytes& bytes) {
+  std::vector<TokenTrie::Token> tokens;
+  tokens.reserve(tokens_.size());
+  for (TokenId id = 0; id < tokens_.size(); ++id) {
+    if (IsReached(id)) tokens.push_back({bytes.at(id), id});
+  }
+  trie_ = std::make_unique<TokenTrie>(std::move(tokens));
+}
+
+bool BpeSearch::Stay(TokenId left, TokenId right, uint32_t limit) const {
+  for (;;) {
+    const Token& a = tokens_[left];
+    const Token& b = tokens_[right];
+    if (a.rank == 0 && b.rank == 0) {
+      const uint32_t rank = byte_pair_ranks_[a.left << 8 | b.left];
+      return rank == 0 || rank >= limit;
+    }
+    const uint32_t rank = RankOf(left, right);
+    if (rank != 0 && rank < limit) return false;
+    // Of equal merges the left one is done first: it forestalls one across the border, the right
+    // one does not.
+    if (a.rank > b.rank) {
+      limit = a.rank;
+      left = a.right;
+    } else {
+      limit = b.rank + 1;
+      right = b.left;
+    }
+  }
+}
+
+size_t BpeSearch::Encode(const char* word, size_t size, TokenId* out) const {
+  DeadEnds dead(size);
+  size_t count = 0;
+  size_t at = 0;
+  TokenId token = trie_->Longest(word, size);
+  for (;;) {
+    // From the token in hand to one that can stand here; every byte is a token, so there is one
+    // at first.
+    while (token != kNone) {
+      const size_t end = at + tokens_[token].size_bytes;
+      if (!dead.At(end) && (count == 0 || Stay(out[count - 1], token, kNoLimit))) break;
+      token = trie_->ShorterThan(token);
+    }
+    if (token == kNone) {
+      dead.Add(at);
+      --count;
+      at -= tokens_[out[count]].size_bytes;
+      token = trie_->ShorterThan(out[count]);
+      continue;
+    }
+    out[count++] = token;
+    at += tokens_[token].size_bytes;
+    if (at == size) return count;
+    token = trie_->Longest(word + at, size - at);
+  }
+}
+
+}  // namespace mili::text

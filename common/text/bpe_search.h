@@ -1,0 +1,69 @@
+// BPE of a word without merging: the sequence of tokens in which every two neighbours, taken alone,
+// would stay as they are. There is exactly one, and it is what the merges lead to, if no rule uses
+// a token before the rules that make it (which a trained list of merges never does): the first
+// merge across a border between two tokens would be done in the two alone as well. Neighbours are
+// judged by undoing their merges, latest first. The longest token that fits is tried first, and
+// where nothing fits the one before is shortened; since a beginning of the word has one way only,
+// no place is entered twice, and time is linear in the word.
+// Immutable once made, any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/text/pair_ranks.h"
+#include "common/text/token_bytes.h"
+#include "common/text/token_trie.h"
+
+namespace mili::text {
+
+// The token of each byte, if the vocabulary has one.
+using ByteIds = std::array<std::optional<TokenId>, 256>;
+
+class BpeSearch {
+ public:
+  static constexpr TokenId kNone = UINT32_MAX;
+
+  // Null if the rules are not of the form above, or the tokens exceed 64 MiB. Every byte has an id.
+  // Borrows `ranks`, which is of the rules.
+  static std::unique_ptr<BpeSearch> Create(const ByteIds& byte_ids, const TokenBytes& bytes,
+                                           const std::vector<MergeRule>& rules,
+                                           const PairRanks& ranks);
+
+  // Writes the tokens of a word to `out`, which has room for one a byte; says how many.
+  size_t Encode(const char* word, size_t size, TokenId* out) const;
+
+  // Whether the bytes of this token are encoded as this token.
+  bool IsReached(TokenId token) const { return tokens_[token].size_bytes != 0; }
+
+ private:
+  // How a token is made: of two others by the rule of this rank + 1, or, with rank 0, it is a byte.
+  struct Token {
+    TokenId left = 0;  // of a byte: the byte
+    TokenId right = 0;
+    uint32_t rank = 0;
+    uint32_t size_bytes = 0;  // 0: never made
+  };
+
+  explicit BpeSearch(const PairRanks& ranks) : ranks_(ranks) {}
+  bool Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
+              const std::vector<MergeRule>& rules);
+  void AddTrie(const TokenBytes& bytes);
+
+  // Rank + 1 of the rule for the pair, both tokens bytes or not.
+  uint32_t RankOf(TokenId left, TokenId right) const { return ranks_.Find(left, right).rank + 1; }
+  // Whether no rule of a rank below `limit` merges across the border between the two while they
+  // are made. Ranks + 1; the rule for the pair itself counts.
+  bool Stay(TokenId left, TokenId right, uint32_t limit) const;
+
+  const PairRanks& ranks_;
+  std::vector<Token> tokens_;              // by id
+  std::vector<uint32_t> byte_pair_ranks_;  // [65536]: rank + 1 of two bytes' rule; 0: none
+  std::unique_ptr<TokenTrie> trie_;
+};
+
+}  // namespace mili::text

@@ -1,0 +1,28 @@
+#include "common/text/pair_ranks.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace mili::text {
+
+PairRanks::PairRanks(const std::vector<MergeRule>& rules) {
+  const size_t num_slots = std::bit_ceil(std::max<size_t>(rules.size() + rules.size() / 2, 64));
+  slots_.resize(num_slots);
+  slot_shift_ = 64 - std::countr_zero(num_slots);
+  const size_t num_bits = 8 * num_slots;
+  filter_.resize(num_bits / 64);
+  filter_shift_ = 64 - std::countr_zero(num_bits);
+  for (uint32_t rank = 0; rank < rules.size(); ++rank) {
+    const uint64_t pair = PairOf(rules[rank].left, rules[rank].right);
+    const uint64_t hash = HashOf(pair);
+    const uint64_t bit = hash >> filter_shift_;
+    filter_[bit / 64] |= uint64_t{1} << (bit % 64);
+    size_t slot = hash >> slot_shift_;
+    while (slots_[slot].merge.rank != kNoRank && slots_[slot].pair != pair) {
+      slot = (slot + 1) & (num_slots - 1);
+    }
+    slots_[slot] = {pair, {rank, rules[rank].merged}};
+  }
+}
+
+}  // namespace mili::text

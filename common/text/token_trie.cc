@@ -1,0 +1,161 @@
+#include "common/text/token_trie.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace mili::text {
+namespace {
+
+// The first eight bytes as a number that sorts as they do.
+uint64_t HeadOf(std::string_view bytes) {
+  uint64_t head = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    head = head << 8 | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0);
+  }
+  return head;
+}
+
+void SortByBytes(std::vector<TokenTrie::Token>& tokens) {
+  std::vector<std::pair<uint64_t, uint32_t>> order(tokens.size());
+  for (uint32_t i = 0; i < tokens.size(); ++i) order[i] = {HeadOf(tokens[i].bytes), i};
+  std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first < b.first : tokens[a.second].bytes < tokens[b.second].bytes;
+  });
+  std::vector<TokenTrie::Token> sorted;
+  sorted.reserve(tokens.size());
+  for (const auto& [head, i] : order) sorted.push_back(tokens[i]);
+  tokens = std::move(sorted);
+}
+
+}  // namespace
+
+// Places the nodes breadth first, so that the short beginnings, which are met most, lie together.
+class TrieBuilder {
+ public:
+  TrieBuilder(const std::vector<TokenTrie::Token>& tokens, TokenTrie& trie)
+      : tokens_(tokens), trie_(trie) {
+    Grow(512);
+    Take(0);
+    base_used_[kLeafBase] = true;
+    open_.push_back({0, 0, static_cast<uint32_t>(tokens.size()), 0, TokenTrie::kNone});
+    for (size_t i = 0; i < open_.size(); ++i) PlaceChildren(open_[i]);
+    trie_.nodes_.resize(end_ + 256);
+
+ private:
+  // No node with children has this base: whatever lies there, its label is not that of a child.
+  static constexpr uint32_t kLeafBase = 0;
+
+  // A node whose children are yet to be placed: the tokens below it, and how many bytes lead to it.
+  struct Open {
+    uint32_t node;
+    uint32_t begin;
+    uint32_t end;
+    uint32_t depth;
+    TokenId longest;  // the token at the node or nearest above
+  };
+  struct Child {
+    unsigned char byte;
+    uint32_t begin;
+    uint32_t end;
+  };
+
+  bool IsFree(size_t at) const { return (free_[at / 64] >> (at % 64) & 1) != 0; }
+  size_t size() const { return trie_.nodes_.size(); }
+
+  void Grow(size_t size) {
+    size = (size + 63) / 64 * 64;
+    trie_.nodes_.resize(size);
+    free_.resize(size / 64, UINT64_MAX);
+    base_used_.resize(size, false);
+  }
+
+  void Take(size_t at) { free_[at / 64] &= ~(uint64_t{1} << (at % 64)); }
+
+  // A base for these children: one of the first places that are free, else behind all nodes. Dense
+  // enough, and linear.
+  uint32_t FindBase() {
+    constexpr int kMaxTries = 32;
+    constexpr size_t kMaxWords = 64;
+    while (first_word_ < free_.size() && free_[first_word_] == 0) ++first_word_;
+    const unsigned char first_byte = children_[0].byte;
+    const size_t end = std::min(first_word_ + kMaxWords, free_.size());
+    int tries = 0;
+    for (size_t word = first_word_; word < end; ++word) {
+      for (uint64_t bits = free_[word]; bits != 0; bits &= bits - 1) {
+        const size_t at = word * 64 + std::countr_zero(bits);
+        if (at < first_byte) continue;
+        const size_t base = at - first_byte;
+        if (base + 256 > size() || base_used_[base]) continue;
+        const bool fits =
+            std::all_of(children_.begin() + 1, children_.end(),
+                        [&](const Child& child) { return IsFree(base + child.byte); });
+        if (fits) return static_cast<uint32_t>(base);
+        if (++tries == kMaxTries) {
+          ++first_word_;  // what is left there is for no one
+          return Append();
+        }
+      }
+    }
+    return Append();
+  }
+  uint32_t Append() {
+    size_t base = std::max(end_, size_t{256}) - children_[0].byte;
+    while (base < base_used_.size() && base_used_[base]) ++base;
+    if (base + 256 > size()) Grow(base + 256 + base / 4);
+    return static_cast<uint32_t>(base);
+  }
+
+  void PlaceChildren(Open open) {
+    children_.clear();
+    uint32_t at = open.begin;
+    // The token that ends here sorts first.
+    if (at < open.end && tokens_[at].bytes.size() == open.depth) ++at;
+    while (at < open.end) {
+      const auto byte = static_cast<unsigned char>(tokens_[at].bytes[open.depth]);
+      const uint32_t begin = at;
+      while (at < open.end && static_cast<unsigned char>(tokens_[at].bytes[open.depth]) == byte) {
+        ++at;
+      }
+      children_.push_back({byte, begin, at});
+    }
+    if (children_.empty()) return;  // its base stays kLeafBase
+    const uint32_t base = FindBase();
+    base_used_[base] = true;
+    trie_.nodes_[open.node] |= uint64_t{base} << TokenTrie::kBaseShift;
+    for (const Child& child : children_) {
+      const uint32_t node = base + child.byte;
+      Take(node);
+      end_ = std::max<size_t>(end_, node + 1);
+      const TokenTrie::Token& first = tokens_[child.begin];
+      TokenId longest = open.longest;
+      uint64_t token = 0;
+      if (first.bytes.size() == open.depth + 1) {
+        trie_.shorter_[first.id] = open.longest;
+        longest = first.id;
+        token = first.id + 1;
+      }
+      trie_.nodes_[node] = token | uint64_t{child.byte + 1u} << TokenTrie::kLabelShift;
+      open_.push_back({node, child.begin, child.end, open.depth + 1, longest});
+    }
+  }
+
+  const std::vector<TokenTrie::Token>& tokens_;
+  TokenTrie& trie_;
+  std::vector<Open> open_;
+  std::vector<Child> children_;
+  std::vector<uint64_t> free_;  // a bit a place
+  std::vector<bool> base_used_;
+  size_t first_word_ = 0;  // of free_: before it nothing is free, or worth a try
+  size_t end_ = 0;         // behind the last node
+};
+
+TokenTrie::TokenTrie(std::vector<Token> tokens) {
+  SortByBytes(tokens);
+  TokenId end = 0;
+  for (const Token& token : tokens) end = std::max(end, token.id + 1);
+  shorter_.resize(end, kNone);
+  TrieBuilder(tokens, *this);
+}
+
+}  // namespace mili::text

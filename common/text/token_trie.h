@@ -1,0 +1,55 @@
+// Finds the longest token at the front of a text: a trie over the tokens' bytes, in one array
+// (a double-array trie; Aoe 1989). Filled once, then immutable and readable from any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "common/base/ids.h"
+
+namespace mili::text {
+
+class TokenTrie {
+ public:
+  static constexpr TokenId kNone = UINT32_MAX;
+  struct Token {
+    std::string_view bytes;  // not empty
+    TokenId id;
+  };
+
+  // Tokens below 2^24 with different bytes. Bytes are read during the call only.
+  explicit TokenTrie(std::vector<Token> tokens);
+
+  // The longest token that `text` begins with; kNone if there is none.
+  TokenId Longest(const char* text, size_t size) const {
+    TokenId longest = kNone;
+    uint64_t node = nodes_[0];
+    for (size_t i = 0; i < size; ++i) {
+      const auto byte = static_cast<unsigned char>(text[i]);
+      node = nodes_[BaseOf(node) + byte];
+      if (LabelOf(node) != byte + 1u) break;
+      if (const uint32_t token = TokenOf(node)) longest = token - 1;
+    }
+    return longest;
+  }
+
+  // The longest token that is a shorter beginning of this one; kNone if there is none.
+  TokenId ShorterThan(TokenId token) const { return shorter_[token]; }
+
+ private:
+  // A node: its token + 1 (25 bits; 0: none), the byte that leads to it + 1 (9 bits; 0: no node),
+  // and its base (30 bits): its child by byte b is at base + b. No two nodes have one base, so that
+  // the byte alone tells whose child a node is.
+  static constexpr int kLabelShift = 25, kBaseShift = 34;
+  static uint32_t TokenOf(uint64_t node) { return node & ((1u << kLabelShift) - 1); }
+  static uint32_t LabelOf(uint64_t node) { return node >> kLabelShift & 0x1FF; }
+  static uint32_t BaseOf(uint64_t node) { return static_cast<uint32_t>(node >> kBaseShift); }
+
+  friend class TrieBuilder;
+  std::vector<uint64_t> nodes_;  // [0] is the root; 256 free ones at the end
+  std::vector<TokenId> shorter_;
+};
+
+}  // namespace mili::text

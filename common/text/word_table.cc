@@ -1,0 +1,23 @@
+#include "common/text/word_table.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace mili::text {
+
+WordTable::WordTable(size_t max_words) {
+  const size_t num_slots = std::bit_ceil(std::max<size_t>(max_words + max_words / 2, 64));
+  slots_.resize(num_slots);
+  slot_shift_ = 64 - std::countr_zero(num_slots);
+}
+
+void WordTable::Add(const WordKey& key, TokenId token) {
+  size_t slot = key.Hash() >> slot_shift_;
+  while (slots_[slot].key.high != 0) {
+    if (slots_[slot].key == key) return;
+    slot = (slot + 1) & (slots_.size() - 1);
+  }
+  slots_[slot] = {key, token};
+}
+
+}  // namespace mili::text

@@ -1,0 +1,41 @@
+// Words that are one token, by their bytes: those of at most 15. Filled once, then immutable and
+// readable from any thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/text/word_key.h"
+
+namespace mili::text {
+
+class WordTable {
+ public:
+  static constexpr TokenId kNone = UINT32_MAX;
+
+  explicit WordTable(size_t max_words);
+
+  // Not more often than max_words; a word that is there already stays.
+  void Add(const WordKey& key, TokenId token);
+
+  TokenId Find(const WordKey& key, uint64_t hash) const {
+    for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & (slots_.size() - 1)) {
+      const Slot& candidate = slots_[slot];
+      if (candidate.key == key) return candidate.token;
+      if (candidate.key.high == 0) return kNone;
+    }
+  }
+
+ private:
+  struct Slot {
+    WordKey key;
+    TokenId token = kNone;
+  };
+
+  // Open addressing, linear probing; the key of an empty slot has no size.
+  std::vector<Slot> slots_;
+  int slot_shift_;
+};
+
+}  // namespace mili::text
