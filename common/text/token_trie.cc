@@ -41,6 +41,7 @@ class TrieBuilder {
     open_.push_back({0, 0, static_cast<uint32_t>(tokens.size()), 0, TokenTrie::kNone});
     for (size_t i = 0; i < open_.size(); ++i) PlaceChildren(open_[i]);
     trie_.nodes_.resize(end_ + 256);
+  }
 
  private:
   // No node with children has this base: whatever lies there, its label is not that of a child.
