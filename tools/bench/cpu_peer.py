@@ -64,12 +64,11 @@ def ik_llama_cpp(options, model):
     return {"decode": decode["avg_ts"], "decode 128": deep["avg_ts"], "prompt": prompt["avg_ts"]}
 
 
-def read_bandwidth(options):
-    """GB/s."""
+def read_bandwidth(options, _):
     done = subprocess.run([options.bin_dir / "kernels_bench", "--benchmark_filter=^$"],
                           capture_output=True, text=True, check=True,
                           env={**os.environ, "MILI_BENCH_THREADS": str(options.threads)})
-    return float(re.search(r"read ([0-9.]+) GB/s", done.stdout).group(1))
+    return {"GB/s": float(re.search(r"read ([0-9.]+) GB/s", done.stdout).group(1))}
 
 
 def weight_bytes(options, model):
@@ -84,13 +83,12 @@ def weight_bytes(options, model):
 
 def measure_pair(options, model, runs):
     """One turn of every program, appended to runs[program][name]."""
-    engines = {"mili": mili, "llama.cpp": llama_cpp}
+    engines = {"mili": mili, "read": read_bandwidth, "llama.cpp": llama_cpp}
     if options.ik:
         engines["ik_llama.cpp"] = ik_llama_cpp
     for engine, run in engines.items():
         for name, speed in run(options, model).items():
             runs.setdefault(engine, {}).setdefault(name, []).append(speed)
-    runs.setdefault("read GB/s", []).append(read_bandwidth(options))
 
 
 def spread(values, digits=0):
@@ -116,8 +114,8 @@ def print_table(models):
                 cells += [spread(theirs), spread(ratios(ours, theirs), 2)] if theirs else ["", ""]
             share = ""
             if name == "decode":
-                read = statistics.median(runs["read GB/s"]) * 1e9
-                share = f"{statistics.median(ours) * entry['weight_bytes'] / read:.0%}"
+                used = [speed * entry["weight_bytes"] / 1e9 for speed in ours]
+                share = f"{statistics.median(ratios(used, runs['read']['GB/s'])):.0%}"
             print("| " + " | ".join([*cells, share]) + " |")
         print(f"| {model}: streams to one | "
               f"{spread(ratios(runs['mili']['streams'], runs['mili']['decode']), 2)} |  |  |  |  |  |")
@@ -136,6 +134,8 @@ def main():
     parser.add_argument("--llama-cpp", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--peer-version", required=True)
     options = parser.parse_args()
+    if options.resume and not options.save:
+        parser.error("--resume needs --save")
     if not options.models:
         fetched = subprocess.run([str(measure.ROOT / "tools/fetch_model")], check=True,
                                  capture_output=True, text=True).stdout.strip()
