@@ -17,12 +17,16 @@ namespace mili::kernels {
 // Largest head_dim of qkv_prepare and paged_attention; ops/ refuses more.
 inline constexpr int64_t kMaxHeadDim = 256;
 
-// A weight matrix as stored: `rows` output features of `cols` input features each.
+// Packed matrices are laid out in groups of this many rows.
+inline constexpr int64_t kPackedRows = 16;
+
+// A weight matrix: `rows` output features of `cols` input features each.
 struct Matrix {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;  // [rows] rows of RowBytes(dtype, cols), contiguous
   int64_t rows = 0;
-  int64_t cols = 0;  // a multiple of the dtype's block
+  int64_t cols = 0;        // a multiple of the dtype's block
+  bool is_packed = false;  // data is what CpuKernels::pack made of the rows, 64-aligned
 };
 
 // out[t] = table[token_ids[t]], dequantised.
@@ -195,8 +199,14 @@ struct ScoreParams {
 
 // One implementation of all kernels. Tables are constants; choose one at start.
 struct CpuKernels {
-  const char* name;  // "reference", "avx512_vnni", "avx2", "portable"
+  const char* name;  // "reference", or a name that FindCpuKernels (kernels/cpu/kernels.h) knows
   DType kv_dtype;    // kF32 for the reference, else kBF16
+  // Bytes of a matrix in the layout that embed and linear want; 0: as stored. Null: always 0.
+  size_t (*packed_bytes)(DType, int64_t rows, int64_t cols) = nullptr;
+  // Lays out num_rows rows, the first of them a multiple of kPackedRows of the matrix's, at `to`,
+  // which is packed_bytes(dtype, first row, cols) into the matrix. `rows` needs no alignment.
+  void (*pack)(DType, const std::byte* rows, int64_t num_rows, int64_t cols,
+               std::byte* to) = nullptr;
   void (*embed)(const EmbedParams&, ParallelFor&);
   void (*add_rms_norm)(const AddRmsNormParams&, ParallelFor&);
   size_t (*linear_workspace_bytes)(int64_t num_tokens, int64_t in_features);

@@ -102,7 +102,10 @@ void BenchLinear(benchmark::State& state, Setup& setup, DType dtype, int64_t num
   params.x = x.data();
   params.num_tokens = num_tokens;
   params.in_features = kCols;
-  params.parts[0] = {{dtype, weights.get(), rows, kCols}, nullptr, y.data(), rows};
+  // Random bytes are as good packed as stored.
+  const bool is_packed =
+      setup.table.packed_bytes != nullptr && setup.table.packed_bytes(dtype, rows, kCols) != 0;
+  params.parts[0] = {{dtype, weights.get(), rows, kCols, is_packed}, nullptr, y.data(), rows};
   params.num_parts = 1;
   params.workspace = workspace.get();
   for (auto _ : state) setup.table.linear(params, setup.pool);
@@ -159,8 +162,7 @@ double MeasureRead(Setup& setup, const std::byte* data) {
   double best = 0;
   for (int i = 0; i < 3; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    OnEachThread(setup.pool, [&](int thread_idx) {
-      const auto [begin, end] = ShareOf(kReadBytes / 8, 8, thread_idx, setup.pool.num_threads());
+    ForPieces(setup.pool, kReadBytes / 8, 8, [&](int64_t begin, int64_t end, int) {
       const auto* words = reinterpret_cast<const uint64_t*>(data);
       benchmark::DoNotOptimize(std::accumulate(words + begin, words + end, uint64_t{0}));
     });
@@ -207,7 +209,7 @@ int Main(int argc, char** argv) {
   if (name != nullptr && std::string(name) == "reference") table = &ReferenceKernels();
   if (table == nullptr) {
     std::fprintf(stderr, "MILI_BENCH_TABLE: no kernels '%s' on this CPU; there are: reference %s\n",
-                 name, RunnableCpuKernels());
+                 name, RunnableCpuKernels().c_str());
     return 2;
   }
   const int num_threads = threads == nullptr ? static_cast<int>(std::thread::hardware_concurrency())

@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C: 8 lanes.
+// AVX2 with FMA and F16C, and AVX-VNNI where the file is compiled for it: 8 lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -15,7 +15,12 @@ struct Isa {
   static constexpr int kTokenTile = 4;
   static constexpr int kFloatRows = 2;
   static constexpr int kFloatTokens = 4;
+#ifdef __AVXVNNI__
+  static constexpr int kSignedOffset = 128;
+#else
   static constexpr int kSignedOffset = 0;
+#endif
+  static constexpr bool kHasBf16Dot = false;
 
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static MILI_INLINE float ReduceAdd(F v) {
@@ -27,6 +32,21 @@ struct Isa {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return s[0] > s[1] ? s[0] : s[1];
+  }
+
+  static MILI_INLINE int32_t ReduceMaxInt(I v) {
+    __m128i s = _mm_max_epi32(_mm256_castsi256_si128(reinterpret_cast<__m256i>(v)),
+                              _mm256_extracti128_si256(reinterpret_cast<__m256i>(v), 1));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm_cvtsi128_si32(s);
+  }
+  static MILI_INLINE int32_t ReduceAddInt(I v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(reinterpret_cast<__m256i>(v)),
+                              _mm256_extracti128_si256(reinterpret_cast<__m256i>(v), 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm_cvtsi128_si32(s);
   }
 
   static MILI_INLINE F ReduceRows(const F* rows) {
@@ -61,6 +81,12 @@ struct Isa {
         _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), _MM_SHUFFLE(3, 1, 2, 0));
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
   }
+  static MILI_INLINE void StoreBytes(int8_t* p, I v) {
+    const __m256i words = _mm256_packs_epi32(reinterpret_cast<__m256i>(v), __m256i{});
+    const __m256i bytes = _mm256_packs_epi16(words, words);
+    const int32_t halves[] = {_mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4)};
+    __builtin_memcpy(p, halves, sizeof(halves));
+  }
   static MILI_INLINE F HalfOfLow16(I v) {
     const __m256i low = _mm256_and_si256(reinterpret_cast<__m256i>(v), _mm256_set1_epi32(0xffff));
     const __m256i packed =
@@ -68,35 +94,13 @@ struct Isa {
     return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
   }
 
-  static MILI_INLINE __m128i FourDwords(const uint8_t* base, int64_t stride) {
-    __m128i v = _mm_loadu_si32(base);
-    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + stride), 1);
-    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + 2 * stride), 2);
-    return _mm_insert_epi32(v, LoadAs<int32_t>(base + 3 * stride), 3);
+#ifdef __AVXVNNI__
+  static MILI_INLINE I Dot(I sum, I w, int32_t x) {
+    return reinterpret_cast<I>(_mm256_dpbusd_avx_epi32(
+        reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(w), _mm256_set1_epi32(x)));
   }
-  static MILI_INLINE I LoadDwords(const uint8_t* base, int64_t stride) {
-    return reinterpret_cast<I>(
-        _mm256_inserti128_si256(_mm256_castsi128_si256(FourDwords(base, stride)),
-                                FourDwords(base + 4 * stride, stride), 1));
-  }
-
-  static MILI_INLINE void Transpose16(const uint8_t* base, int64_t stride, I* out) {
-    __m256i rows[4];  // rows[i]: rows i and i + 4
-    for (int i = 0; i < 4; ++i) {
-      const uint8_t* p = base + i * stride;
-      rows[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(LoadAs<__m128i>(p)),
-                                        LoadAs<__m128i>(p + 4 * stride), 1);
-    }
-    const __m256i ab_lo = _mm256_unpacklo_epi32(rows[0], rows[1]);
-    const __m256i ab_hi = _mm256_unpackhi_epi32(rows[0], rows[1]);
-    const __m256i cd_lo = _mm256_unpacklo_epi32(rows[2], rows[3]);
-    const __m256i cd_hi = _mm256_unpackhi_epi32(rows[2], rows[3]);
-    out[0] = reinterpret_cast<I>(_mm256_unpacklo_epi64(ab_lo, cd_lo));
-    out[1] = reinterpret_cast<I>(_mm256_unpackhi_epi64(ab_lo, cd_lo));
-    out[2] = reinterpret_cast<I>(_mm256_unpacklo_epi64(ab_hi, cd_hi));
-    out[3] = reinterpret_cast<I>(_mm256_unpackhi_epi64(ab_hi, cd_hi));
-  }
-
+  static MILI_INLINE I DotSigned(I sum, I w, int32_t x) { return Dot(sum, w, x); }
+#else
   // maddubs adds two products in 16 bits: 2 * 127 * 127 fits.
   static MILI_INLINE I SumOfPairs(I sum, __m256i pairs) {
     const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
@@ -112,6 +116,7 @@ struct Isa {
     return SumOfPairs(
         sum, _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_sign_epi8(_mm256_set1_epi32(x), v)));
   }
+#endif
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// AVX-512 (F, BW, VL, DQ) with VNNI: 16 lanes.
+// AVX-512 (F, BW, VL, DQ) with VNNI, and BF16 where the file is compiled for it: 16 lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -16,10 +16,23 @@ struct Isa {
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatTokens = 4;
   static constexpr int kSignedOffset = 128;
+#ifdef __AVX512BF16__
+  static constexpr bool kHasBf16Dot = true;
+  static constexpr int kBf16Tokens = 16;
+#else
+  static constexpr bool kHasBf16Dot = false;
+#endif
 
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static MILI_INLINE float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
   static MILI_INLINE float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }
+
+  static MILI_INLINE int32_t ReduceMaxInt(I v) {
+    return _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(v));
+  }
+  static MILI_INLINE int32_t ReduceAddInt(I v) {
+    return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v));
+  }
 
   static MILI_INLINE F ReduceRows(const F* rows) {
     __m512 pairs[8], quads[4];
@@ -54,41 +67,12 @@ struct Isa {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(
                                                       reinterpret_cast<__m512i>(result), 16)));
   }
+  static MILI_INLINE void StoreBytes(int8_t* p, I v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+  }
   static MILI_INLINE F HalfOfLow16(I v) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(v)));
-  }
-
-  static MILI_INLINE __m128i FourDwords(const uint8_t* base, int64_t stride) {
-    __m128i v = _mm_loadu_si32(base);
-    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + stride), 1);
-    v = _mm_insert_epi32(v, LoadAs<int32_t>(base + 2 * stride), 2);
-    return _mm_insert_epi32(v, LoadAs<int32_t>(base + 3 * stride), 3);
-  }
-  static MILI_INLINE I LoadDwords(const uint8_t* base, int64_t stride) {
-    __m512i v = _mm512_castsi128_si512(FourDwords(base, stride));
-    v = _mm512_inserti32x4(v, FourDwords(base + 4 * stride, stride), 1);
-    v = _mm512_inserti32x4(v, FourDwords(base + 8 * stride, stride), 2);
-    v = _mm512_inserti32x4(v, FourDwords(base + 12 * stride, stride), 3);
-    return reinterpret_cast<I>(v);
-  }
-
-  static MILI_INLINE void Transpose16(const uint8_t* base, int64_t stride, I* out) {
-    __m512i rows[4];  // rows[i]: rows i, i + 4, i + 8, i + 12
-    for (int i = 0; i < 4; ++i) {
-      const uint8_t* p = base + i * stride;
-      rows[i] = _mm512_castsi128_si512(LoadAs<__m128i>(p));
-      rows[i] = _mm512_inserti32x4(rows[i], LoadAs<__m128i>(p + 4 * stride), 1);
-      rows[i] = _mm512_inserti32x4(rows[i], LoadAs<__m128i>(p + 8 * stride), 2);
-      rows[i] = _mm512_inserti32x4(rows[i], LoadAs<__m128i>(p + 12 * stride), 3);
-    }
-    const __m512i ab_lo = _mm512_unpacklo_epi32(rows[0], rows[1]);
-    const __m512i ab_hi = _mm512_unpackhi_epi32(rows[0], rows[1]);
-    const __m512i cd_lo = _mm512_unpacklo_epi32(rows[2], rows[3]);
-    const __m512i cd_hi = _mm512_unpackhi_epi32(rows[2], rows[3]);
-    out[0] = reinterpret_cast<I>(_mm512_unpacklo_epi64(ab_lo, cd_lo));
-    out[1] = reinterpret_cast<I>(_mm512_unpackhi_epi64(ab_lo, cd_lo));
-    out[2] = reinterpret_cast<I>(_mm512_unpacklo_epi64(ab_hi, cd_hi));
-    out[3] = reinterpret_cast<I>(_mm512_unpackhi_epi64(ab_hi, cd_hi));
   }
 
   static MILI_INLINE I Dot(I sum, I w, int32_t x) {
@@ -96,6 +80,12 @@ struct Isa {
         reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(w), _mm512_set1_epi32(x)));
   }
   static MILI_INLINE I DotSigned(I sum, I w, int32_t x) { return Dot(sum, w, x); }
+#ifdef __AVX512BF16__
+  static MILI_INLINE F DotBf16(F sum, I w, int32_t x) {
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w),
+                            reinterpret_cast<__m512bh>(_mm512_set1_epi32(x)));
+  }
+#endif
 };
 
 }  // namespace

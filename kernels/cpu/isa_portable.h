@@ -14,6 +14,7 @@ struct Isa {
   static constexpr int kFloatRows = 2;
   static constexpr int kFloatTokens = 4;
   static constexpr int kSignedOffset = 0;
+  static constexpr bool kHasBf16Dot = false;
 
   // Rounded twice: there may be no fused operation.
   static MILI_INLINE F Fma(F a, F b, F c) { return a * b + c; }
@@ -23,6 +24,12 @@ struct Isa {
     const float b = v[2] > v[3] ? v[2] : v[3];
     return a > b ? a : b;
   }
+  static MILI_INLINE int32_t ReduceMaxInt(I v) {
+    const int32_t a = v[0] > v[1] ? v[0] : v[1];
+    const int32_t b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
+  }
+  static MILI_INLINE int32_t ReduceAddInt(I v) { return v[0] + v[1] + v[2] + v[3]; }
   static MILI_INLINE F ReduceRows(const F* rows) {
     return F{ReduceAdd(rows[0]), ReduceAdd(rows[1]), ReduceAdd(rows[2]), ReduceAdd(rows[3])};
   }
@@ -42,19 +49,14 @@ struct Isa {
     for (int i = 0; i < 4; ++i) out[i] = static_cast<uint16_t>(result[i] >> 16);
     __builtin_memcpy(p, out, sizeof(out));
   }
+  static MILI_INLINE void StoreBytes(int8_t* p, I v) {
+    for (int i = 0; i < 4; ++i) p[i] = static_cast<int8_t>(v[i]);
+  }
   static MILI_INLINE F HalfOfLow16(I v) {
     const I magnitude = (v & 0x7fff) << 13;
     const F value = reinterpret_cast<F>(magnitude) * 0x1p112f;  // renormalises subnormals too
     const I special = (magnitude >= 0x0f800000) & 0x7f800000;
     return reinterpret_cast<F>(reinterpret_cast<I>(value) | special | ((v & 0x8000) << 16));
-  }
-
-  static MILI_INLINE I LoadDwords(const uint8_t* base, int64_t stride) {
-    return I{LoadAs<int32_t>(base), LoadAs<int32_t>(base + stride),
-             LoadAs<int32_t>(base + 2 * stride), LoadAs<int32_t>(base + 3 * stride)};
-  }
-  static MILI_INLINE void Transpose16(const uint8_t* base, int64_t stride, I* out) {
-    for (int j = 0; j < 4; ++j) out[j] = LoadDwords(base + 4 * j, stride);
   }
 
   // Two products of bytes and their sum fit 16 bits: 2 * 128 * 127 < 2^15. `even` holds bytes 0 and

@@ -2,50 +2,70 @@
 
 #include <cstring>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #include "kernels/cpu/tables.h"
 
 namespace mili::kernels {
 namespace {
 
-// The compiler's check includes that the operating system saves the wide registers.
-#if defined(__x86_64__)
-bool HasAvx512Vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("f16c") &&
-         __builtin_cpu_supports("fma");
-}
+struct Choice {
+  const char* name;
+  bool (*can_run)();
+  const CpuKernels& (*table)();
+};
 
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
-}
-#else
-bool HasAvx512Vnni() { return false; }
-bool HasAvx2() { return false; }
+// Best first. The compiler's check of a CPU includes that the operating system saves its registers.
+constexpr Choice kChoices[] = {
+#if defined(__x86_64__)
+    {"avx512_bf16",
+     [] { return FindCpuKernels("avx512_vnni") && __builtin_cpu_supports("avx512bf16"); },
+     Avx512Bf16Kernels},
+    {"avx512_vnni",
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vnni") && FindCpuKernels("avx2");
+     },
+     Avx512VnniKernels},
+    {"avx_vnni", [] { return FindCpuKernels("avx2") && __builtin_cpu_supports("avxvnni"); },
+     AvxVnniKernels},
+    {"avx2",
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("f16c");
+     },
+     Avx2Kernels},
+#elif defined(__aarch64__) && defined(__linux__)
+    {"neon_dot", [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }, NeonDotKernels},
 #endif
+    {"portable", [] { return true; }, PortableKernels},
+};
 
 }  // namespace
 
 const CpuKernels* FindCpuKernels(const char* name) {
-#if defined(__x86_64__)
-  if (std::strcmp(name, "avx512_vnni") == 0)
-    return HasAvx512Vnni() ? &Avx512VnniKernels() : nullptr;
-  if (std::strcmp(name, "avx2") == 0) return HasAvx2() ? &Avx2Kernels() : nullptr;
-#endif
-  return std::strcmp(name, "portable") == 0 ? &PortableKernels() : nullptr;
+  for (const Choice& choice : kChoices) {
+    if (std::strcmp(name, choice.name) == 0) return choice.can_run() ? &choice.table() : nullptr;
+  }
+  return nullptr;
 }
 
 const CpuKernels& BestCpuKernels() {
-  for (const char* name : {"avx512_vnni", "avx2"}) {
-    if (const CpuKernels* table = FindCpuKernels(name); table != nullptr) return *table;
+  for (const Choice& choice : kChoices) {
+    if (choice.can_run()) return choice.table();
   }
   return PortableKernels();
 }
 
-const char* RunnableCpuKernels() {
-  if (HasAvx512Vnni()) return "avx512_vnni avx2 portable";
-  return HasAvx2() ? "avx2 portable" : "portable";
+std::string RunnableCpuKernels() {
+  std::string names;
+  for (const Choice& choice : kChoices) {
+    if (choice.can_run()) names += (names.empty() ? "" : " ") + std::string(choice.name);
+  }
+  return names;
 }
 
 }  // namespace mili::kernels

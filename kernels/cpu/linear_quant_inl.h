@@ -1,154 +1,157 @@
-// Linear with quantised weights. kLanes rows are decoded once into a tile on the stack (L1) and
-// then meet every token. Sum of one output, for every batch size: over blocks of 16 of K in order,
-// sum = fma(integer dot, d * x_scale, sum), and for types with a minimum, after each two of them,
-// sum = fma(m, x_sum, sum).
+// Linear with packed quantised weights and int8 activations. Sum of one output, for every number of
+// tokens beside it: over blocks of 32 columns in order,
+//   sum = fma(fma(dot1, x_scale1, dot0 * x_scale0), d, sum)
+// with the integer dot products of the block's halves; then, for types with a minimum,
+// sum = fma(m, x_sum, sum); where d differs between the halves, sum = fma(dot * x_scale, d, sum)
+// for each half.
+//
+// One panel of tokens meets the weights as these come from memory. For more, kLanes rows of some
+// columns are unpacked into a tile (L1) that every panel meets.
 #pragma once
 
-#include "kernels/cpu/decode_inl.h"
-#include "kernels/cpu/quantize_inl.h"
-#include "kernels/params.h"
+#include "kernels/cpu/linear_output_inl.h"
+#include "kernels/cpu/panel_inl.h"
+#include "kernels/cpu/unpack_inl.h"
 
 namespace mili::kernels {
 namespace {
 
-constexpr int64_t kTileElements = 1024;  // of K: 16 KB of weights with 16 lanes
+constexpr int64_t kTileColumns = 1536;
 
-template <typename Isa>
+// A vector of rows, unpacked. It answers as Packed does, counting blocks from its own first.
+template <typename Isa, DType kType>
 struct WeightTile {
-  typename Isa::I w[kTileElements / 4];
-  typename Isa::F d[kTileElements / 16];
-  typename Isa::F m[kTileElements / 32];
+  using F = typename Isa::F;
+  using I = typename Isa::I;
+  using Q = Packed<Isa, kType>;
+  MILI_INLINE I W(int64_t b, int i) const { return w[8 * b + i]; }
+  MILI_INLINE F D(int64_t b) const { return d[b]; }
+  MILI_INLINE F D(int64_t b, int half) const { return d[2 * b + half]; }
+  MILI_INLINE F M(int64_t b) const { return m[b]; }
+  MILI_INLINE void Prefetch(int64_t) const {}
+
+  I w[kTileColumns / 4];
+  F d[kTileColumns / (Q::kHasHalves ? 16 : 32)];
+  F m[Q::kHasMin ? kTileColumns / 32 : 1];
 };
 
-// Adds the tile's share to the sums of kTokens tokens. `first` is the tile's place in K.
-template <typename Isa, typename Q, int kTokens>
-MILI_INLINE void DotTile(const WeightTile<Isa>& tile, const QuantizedRow* rows, int64_t first,
-                         int64_t width, typename Isa::F* sums) {
+// The integer dot products of half a block with kTokens tokens.
+template <typename Isa, DType kType, int kTokens, typename Source>
+MILI_INLINE void DotHalf(const Source& weights, int64_t b, int half, const PanelBlock<kTokens>& x,
+                         typename Isa::I (&dots)[kTokens]) {
+  using Q = Packed<Isa, kType>;
   using I = typename Isa::I;
-  using F = typename Isa::F;
-  for (int64_t g = 0; g < width / 32; ++g) {
-#pragma GCC unroll 2
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t block = first / 16 + 2 * g + half;  // of activations
-      I dots[kTokens];
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) {
-        dots[t] = I{};
-        if constexpr (Q::kOffset != 0) dots[t] = I{} - Q::kOffset * rows[t].sum16[block];
-      }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+    dots[t] = I{};
+    if constexpr (Q::kOffset != 0) dots[t] = I{} - (I{} + x.sum16[t][half]) * Q::kOffset;
+  }
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const I w = tile.w[8 * g + 4 * half + j];
-#pragma GCC unroll 8
-        for (int t = 0; t < kTokens; ++t) {
-          const int32_t x = LoadAs<int32_t>(rows[t].q + 16 * block + 4 * j);
-          dots[t] = Q::kSigned ? Isa::DotSigned(dots[t], w, x) : Isa::Dot(dots[t], w, x);
+  for (int j = 0; j < 4; ++j) {
+    const I w = weights.W(b, 4 * half + j);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      const auto four = LoadAs<int32_t>(x.q[t] + 16 * half + 4 * j);
+      dots[t] = Q::kSigned ? Isa::DotSigned(dots[t], w, four) : Isa::Dot(dots[t], w, four);
+    }
+  }
+}
+
+// Adds `num_blocks` blocks, from `first` of the weights on, to the sums of kTokens tokens.
+template <typename Isa, DType kType, int kTokens, typename Source>
+MILI_INLINE void AddBlocks(const Source& weights, const PanelBlock<kTokens>* panel,
+                           int64_t num_blocks, typename Isa::F (&sums)[kTokens]) {
+  using Q = Packed<Isa, kType>;
+  using F = typename Isa::F;
+  for (int64_t b = 0; b < num_blocks; ++b) {
+    const PanelBlock<kTokens>& x = panel[b];
+    F scaled[kTokens];
+    weights.Prefetch(b);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      typename Isa::I dots[kTokens];
+      DotHalf<Isa, kType, kTokens>(weights, b, half, x, dots);
+      F d = {};
+      if constexpr (Q::kHasHalves) d = weights.D(b, half);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        const F scale = Broadcast<Isa>(x.scale[t][half]);
+        const F dot = ToF<Isa>(dots[t]);
+        if constexpr (Q::kHasHalves) {
+          sums[t] = Isa::Fma(dot * scale, d, sums[t]);
+        } else {
+          scaled[t] = half == 0 ? dot * scale : Isa::Fma(dot, scale, scaled[t]);
         }
       }
-      const F d = tile.d[(32 * g + 16 * half) / Q::kScaleElements];
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) {
-        sums[t] = Isa::Fma(ToF<Isa>(dots[t]), d * rows[t].scale[block], sums[t]);
-      }
+    }
+    if constexpr (!Q::kHasHalves) {
+      const F d = weights.D(b);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) sums[t] = Isa::Fma(scaled[t], d, sums[t]);
     }
     if constexpr (Q::kHasMin) {
-#pragma GCC unroll 8
+      const F m = weights.M(b);
+#pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
-        const F x_sum = Broadcast<Isa>(rows[t].sum[first / 32 + g]);
-        sums[t] = Isa::Fma(tile.m[g], x_sum, sums[t]);
+        sums[t] = Isa::Fma(m, Broadcast<Isa>(x.sum[t]), sums[t]);
       }
     }
   }
 }
 
-// Where a group of kLanes rows goes.
-struct OutputGroup {
-  float* y;  // of the first token and row
-  int64_t y_stride;
-  const float* bias;  // of the first row, or null
-  int64_t num_rows;   // valid ones, up to kLanes
-};
-
-template <typename Isa, typename Q, int kTokens>
-MILI_INLINE void TokensOfTile(const WeightTile<Isa>& tile, const LinearParams& p, int64_t token,
-                              int64_t first, int64_t width, const OutputGroup& out) {
-  typename Isa::F sums[kTokens];
-  QuantizedRow rows[kTokens];
+template <typename Isa, DType kType>
+MILI_INLINE void FillTile(const Packed<Isa, kType>& weights, int64_t first, int64_t num_blocks,
+                          WeightTile<Isa, kType>* tile) {
+  using Q = Packed<Isa, kType>;
+  for (int64_t b = 0; b < num_blocks; ++b) {
+    weights.Prefetch(first + b);
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    rows[t] = RowAt(p.workspace, token + t, p.in_features);
-    const float* y = out.y + (token + t) * out.y_stride;
-    sums[t] = first == 0 ? typename Isa::F{} : LoadFirst<Isa>(y, out.num_rows);
-  }
-  DotTile<Isa, Q, kTokens>(tile, rows, first, width, sums);
-  const bool add_bias = out.bias != nullptr && first + width == p.in_features;
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    if (add_bias) sums[t] += LoadFirst<Isa>(out.bias, out.num_rows);
-    StoreFirst<Isa>(out.y + (token + t) * out.y_stride, sums[t], out.num_rows);
-  }
-}
-
-template <typename Isa, typename Q>
-void MeetTokens(const WeightTile<Isa>& tile, const LinearParams& p, int64_t begin, int64_t end,
-                int64_t first, int64_t width, const OutputGroup& out) {
-  int64_t t = begin;
-  if constexpr (Isa::kTokenTile >= 8) {
-    for (; t + 8 <= end; t += 8) TokensOfTile<Isa, Q, 8>(tile, p, t, first, width, out);
-  }
-  for (; t + 4 <= end; t += 4) TokensOfTile<Isa, Q, 4>(tile, p, t, first, width, out);
-  if (t + 2 <= end) {
-    TokensOfTile<Isa, Q, 2>(tile, p, t, first, width, out);
-    t += 2;
-  }
-  if (t < end) TokensOfTile<Isa, Q, 1>(tile, p, t, first, width, out);
-}
-
-// Decodes `width` elements, from `first` on, of kLanes rows at `data`; with fewer valid rows, from
-// a copy that stands in for the missing ones.
-template <typename Isa, typename Q>
-void FillTile(const uint8_t* data, int64_t stride, int64_t num_rows, int64_t first, int64_t width,
-              WeightTile<Isa>* tile) {
-  constexpr int64_t kMaxBytes = kTileElements / Q::kStep * Q::kBlockBytes;
-  constexpr int64_t kGroupBytes = Isa::kLanes * Q::kBlockBytes;
-  const int64_t first_block = first / Q::kStep;
-  // The rows lie one behind the other, so the next group of rows is just ahead.
-  const uint8_t* next = data + Isa::kLanes * stride + first_block * kGroupBytes;
-  data += first_block * Q::kBlockBytes;
-  uint8_t copy[Isa::kLanes * kMaxBytes];
-  if (num_rows < Isa::kLanes) {
-    __builtin_memset(copy, 0, sizeof(copy));
-    for (int64_t r = 0; r < num_rows; ++r) {
-      __builtin_memcpy(copy + r * kMaxBytes, data + r * stride, width / Q::kStep * Q::kBlockBytes);
+    for (int i = 0; i < 8; ++i) tile->w[8 * b + i] = weights.W(first + b, i);
+    if constexpr (Q::kHasHalves) {
+      for (int half = 0; half < 2; ++half) tile->d[2 * b + half] = weights.D(first + b, half);
+    } else {
+      tile->d[b] = weights.D(first + b);
     }
-    data = copy;
-    stride = kMaxBytes;
-  }
-  for (int64_t i = 0; i < width / Q::kStep; ++i) {
-    for (int64_t b = 0; b < kGroupBytes; b += 64) __builtin_prefetch(next + i * kGroupBytes + b);
-    Q::Decode(data + i * Q::kBlockBytes, stride, tile->w + i * (Q::kStep / 4),
-              tile->d + i * (Q::kStep / Q::kScaleElements),
-              tile->m + i * (Q::kStep / Q::kScaleElements));
+    if constexpr (Q::kHasMin) tile->m[b] = weights.M(first + b);
   }
 }
 
-// Rows [begin, end) of a part for tokens [first_token, last_token).
-template <typename Isa, typename Q>
-void QuantRows(const LinearParams& p, const LinearPart& part, int64_t begin, int64_t end,
-               int64_t first_token, int64_t last_token) {
-  const int64_t k = part.weight.cols;
-  const int64_t stride = k / Q::kStep * Q::kBlockBytes;
-  const auto* data = reinterpret_cast<const uint8_t*>(part.weight.data);
-  WeightTile<Isa> tile;
-  for (int64_t row = begin; row < end; row += Isa::kLanes) {
-    const OutputGroup out = {part.y + row, part.y_stride,
-                             part.bias == nullptr ? nullptr : part.bias + row,
-                             MinOf(Isa::kLanes, end - row)};
-    for (int64_t first = 0; first < k; first += kTileElements) {
-      const int64_t width = MinOf(kTileElements, k - first);
-      FillTile<Isa, Q>(data + row * stride, stride, out.num_rows, first, width, &tile);
-      MeetTokens<Isa, Q>(tile, p, first_token, last_token, first, width, out);
-    }
+// Blocks [first, first + num_blocks), of which `weights` are the first, with tokens [begin, end).
+template <typename Isa, DType kType, typename Source>
+MILI_INLINE void MeetPanels(const Source& weights, int64_t first, int64_t num_blocks,
+                            const LinearParams& p, int64_t begin, int64_t end,
+                            const OutputRows& out) {
+  const bool is_last = first + num_blocks == p.in_features / 32;
+  ForEachPanel<Isa::kTokenTile>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
+    constexpr int kTokens = decltype(size)::kValue;
+    const auto* panel = reinterpret_cast<const PanelBlock<kTokens>*>(
+        p.workspace + token * PanelTokenBytes(p.in_features));
+    typename Isa::F sums[kTokens];
+    LoadSums<Isa>(out, token, first == 0, sums);
+    AddBlocks<Isa, kType, kTokens>(weights, panel + first, num_blocks, sums);
+    StoreSums<Isa>(out, token, is_last, sums);
+  });
+}
+
+// kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last of all.
+template <typename Isa, DType kType>
+void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_t begin,
+               int64_t end) {
+  const int64_t cols = p.in_features;
+  const auto* group = reinterpret_cast<const uint8_t*>(part.weight.data) +
+                      row / kPackedRows * PackedGroupBytes(kType, cols);
+  const Packed<Isa, kType> weights(group, row % kPackedRows, cols);
+  const OutputRows out = OutputRowsOf(part, row);
+  if (end - begin <= Isa::kTokenTile) {
+    return MeetPanels<Isa, kType>(weights, 0, cols / 32, p, begin, end, out);
+  }
+  WeightTile<Isa, kType> tile;
+  const int64_t num_tiles = (cols + kTileColumns - 1) / kTileColumns;
+  const int64_t width = (cols / 32 + num_tiles - 1) / num_tiles;
+  for (int64_t first = 0; first < cols / 32; first += width) {
+    const int64_t num_blocks = MinOf(width, cols / 32 - first);
+    FillTile(weights, first, num_blocks, &tile);
+    MeetPanels<Isa, kType>(tile, first, num_blocks, p, begin, end, out);
   }
 }
 

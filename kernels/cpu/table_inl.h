@@ -6,7 +6,6 @@
 #include "kernels/cpu/row_ops_inl.h"
 #include "kernels/cpu/row_scan_inl.h"
 #include "kernels/params.h"
-#include "kernels/reference/embed.h"
 
 namespace mili::kernels {
 namespace {
@@ -16,7 +15,9 @@ constexpr CpuKernels MakeTable(const char* name) {
   return {
       .name = name,
       .kv_dtype = DType::kBF16,
-      .embed = reference::Embed,  // copies a few rows: nothing to gain
+      .packed_bytes = PackedBytesOf<Isa>,
+      .pack = PackRows,
+      .embed = EmbedPacked,  // copies a few rows: nothing to gain
       .add_rms_norm = AddRmsNorm<Isa>,
       .linear_workspace_bytes = LinearWorkspaceBytes,
       .linear = Linear<Isa>,

@@ -6,8 +6,11 @@
 
 namespace mili::kernels {
 
+const CpuKernels& Avx512Bf16Kernels();
 const CpuKernels& Avx512VnniKernels();
+const CpuKernels& AvxVnniKernels();
 const CpuKernels& Avx2Kernels();
+const CpuKernels& NeonDotKernels();
 const CpuKernels& PortableKernels();
 
 }  // namespace mili::kernels

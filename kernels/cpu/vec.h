@@ -6,20 +6,21 @@
 //
 // struct Isa {
 //   static constexpr int kLanes;        // fp32 lanes of F and int32 lanes of I
-//   static constexpr int kTokenTile;    // tokens whose sums fit the registers: 8 or 4
+//   static constexpr int kTokenTile;    // tokens of which sums, products and integer dot products
+//                                       // fit the registers
 //   static constexpr int kFloatRows;    // rows x kFloatTokens sums fit the registers
 //   static constexpr int kFloatTokens;
 //   static constexpr int kSignedOffset; // what DotSigned wants added to signed weights: 128 or 0
+//   static constexpr bool kHasBf16Dot;  // then also kBf16Tokens, tokens of its sums, and
+//   F DotBf16(F sum, I w, int32_t x);   // lane i += 2 bf16 of w . 2 of x
 //   F Fma(F a, F b, F c);                              // a * b + c
 //   float ReduceAdd(F), ReduceMax(F);                  // in a fixed order
+//   int32_t ReduceMaxInt(I), ReduceAddInt(I);
 //   F ReduceRows(F rows[kLanes]);                      // lane i = sum of rows[i]
 //   F LoadHalf(const void*), LoadBf16(const void*);    // kLanes values, no alignment
 //   void StoreBf16(void*, F);                          // to nearest even
+//   void StoreBytes(int8_t*, I);                       // the lanes, which fit a byte
 //   F HalfOfLow16(I);                                  // lane i = half in the low bits of lane i
-//   I LoadDwords(const uint8_t* base, int64_t stride); // lane i = dword at base + i * stride
-//   void Transpose16(const uint8_t* base, int64_t stride, I out[4]);
-//                                     // lane i of out[j] = dword j of 16 bytes at base + i *
-//                                     stride
 //   I Dot(I sum, I w, int32_t x);     // lane i += 4 unsigned bytes (< 128) of w . 4 signed of x
 //   I DotSigned(I sum, I w, int32_t x);  // the same for signed w + kSignedOffset
 // };
@@ -68,7 +69,7 @@ MILI_INLINE void StoreFirst(float* p, typename Isa::F v, int64_t n) {
 
 template <typename Isa>
 MILI_INLINE typename Isa::F Broadcast(float x) {
-  return typename Isa::F{} + x;
+  return x - typename Isa::F{};  // x itself, a negative zero too
 }
 
 template <typename Isa>

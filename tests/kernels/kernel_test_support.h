@@ -131,6 +131,29 @@ class Workspace {
   std::vector<std::byte> bytes_;
 };
 
+// A matrix in the layout that a table wants.
+class LaidOut {
+ public:
+  LaidOut(const CpuKernels& table, const Matrix& stored)
+      : packed_(PackedBytes(table, stored)), matrix_(stored) {
+    if (PackedBytes(table, stored) == 0) return;
+    table.pack(stored.dtype, stored.data, stored.rows, stored.cols, packed_.data());
+    matrix_.data = packed_.data();
+    matrix_.is_packed = true;
+  }
+  const Matrix& matrix() const { return matrix_; }
+
+ private:
+  static size_t PackedBytes(const CpuKernels& table, const Matrix& matrix) {
+    return table.packed_bytes == nullptr
+               ? 0
+               : table.packed_bytes(matrix.dtype, matrix.rows, matrix.cols);
+  }
+
+  Workspace packed_;
+  Matrix matrix_;
+};
+
 inline double RootMeanSquare(const std::vector<float>& values) {
   double sum = 0;
   for (float value : values) sum += static_cast<double>(value) * value;

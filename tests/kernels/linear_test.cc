@@ -10,13 +10,14 @@ namespace {
 // Largest error over the rms of the outputs. `exact_grid`: activations that int8 holds exactly, so
 // only fp32 sums differ. `random`: int8 activations lose about 0.3 % of the rms of the dot product;
 // the largest of some thousand outputs is several times that, and weights with a minimum add to it.
+// BF16 activations, of the tables that multiply pairs of them, lose 0.2 % of an activation.
 struct Tolerance {
   DType dtype;
   double exact_grid;
   double random;
 };
 constexpr Tolerance kTolerances[] = {
-    {DType::kF32, 1e-5, 1e-5},  {DType::kF16, 1e-5, 1e-5},  {DType::kBF16, 1e-5, 1e-5},
+    {DType::kF32, 1e-5, 1e-5},  {DType::kF16, 1e-5, 1e-5},  {DType::kBF16, 1e-5, 0.01},
     {DType::kQ8_0, 1e-5, 0.04}, {DType::kQ4_0, 1e-5, 0.04}, {DType::kQ4_1, 1e-5, 0.04},
     {DType::kQ5_0, 1e-5, 0.04}, {DType::kQ5_1, 1e-5, 0.04}, {DType::kQ4_K, 1e-5, 0.04},
     {DType::kQ5_K, 1e-5, 0.04}, {DType::kQ6_K, 1e-5, 0.04}};

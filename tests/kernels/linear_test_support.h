@@ -35,11 +35,13 @@ inline std::vector<float> RunLinear(const CpuKernels& table, const Matrix& weigh
                                     int64_t begin, int64_t end, int num_threads = 1) {
   std::vector<float> y = Poisoned((end - begin) * weight.rows);
   Workspace workspace(table.linear_workspace_bytes(end - begin, weight.cols));
+  const LaidOut laid_out(table, weight);
   LinearParams params;
   params.x = x.data() + begin * weight.cols;
   params.num_tokens = end - begin;
   params.in_features = weight.cols;
-  params.parts[0] = {weight, bias.empty() ? nullptr : bias.data(), y.data(), weight.rows};
+  params.parts[0] = {laid_out.matrix(), bias.empty() ? nullptr : bias.data(), y.data(),
+                     weight.rows};
   params.num_parts = 1;
   params.workspace = workspace.data();
   SpawningPool pool(num_threads);

@@ -46,6 +46,8 @@ TEST_P(LinearPartsTest, PartsOfDifferentTypesShareTheInput) {
   const RandomMatrix weights[] = {{DType::kQ4_K, 70, kCols, rng},
                                   {DType::kQ6_K, 19, kCols, rng},
                                   {DType::kF16, 333, kCols, rng}};
+  const LaidOut laid_out[] = {
+      {table, weights[0].matrix()}, {table, weights[1].matrix()}, {table, weights[2].matrix()}};
   std::vector<float> y[3];
   Workspace workspace(table.linear_workspace_bytes(kTokens, kCols));
   LinearParams params;
@@ -57,7 +59,7 @@ TEST_P(LinearPartsTest, PartsOfDifferentTypesShareTheInput) {
   for (int i = 0; i < 3; ++i) {
     const int64_t stride = weights[i].matrix().rows + kGap;
     y[i] = std::vector<float>(kTokens * stride, -77.0f);
-    params.parts[i] = {weights[i].matrix(), nullptr, y[i].data(), stride};
+    params.parts[i] = {laid_out[i].matrix(), nullptr, y[i].data(), stride};
   }
   SpawningPool pool(3);
   table.linear(params, pool);

@@ -20,7 +20,8 @@ TEST_P(RowOpsTest, EmbedCopiesDequantisedRows) {
     const RandomMatrix weights(dtype, 9, cols, rng_);
     const std::vector<uint32_t> ids = {8, 0, 3, 3, 7};
     std::vector<float> out = Poisoned(ids.size() * cols);
-    table().embed({weights.matrix(), ids.data(), 5, out.data()}, pool);
+    const LaidOut laid_out(table(), weights.matrix());
+    table().embed({laid_out.matrix(), ids.data(), 5, out.data()}, pool);
     std::vector<float> row(cols);
     for (size_t t = 0; t < ids.size(); ++t) {
       Dequantize(dtype, weights.matrix().data + ids[t] * RowBytes(dtype, cols), cols, row.data());

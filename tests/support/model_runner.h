@@ -28,12 +28,13 @@ class ModelRunner {
     auto runner = std::unique_ptr<ModelRunner>(new ModelRunner(num_threads));
     MemoryLimits limits = wanted;
     limits.num_threads = static_cast<uint32_t>(num_threads);
-    MILI_ASSIGN_OR_RETURN(
-        const MemoryPlan plan,
-        PlanMemory(source->config(), Weights::BytesNeeded(*source), kernels.kv_dtype, limits));
-    MILI_ASSIGN_OR_RETURN(
-        Weights weights,
-        Weights::Load(*source, {.num_threads = 2, .progress = nullptr, .cancelled = nullptr}));
+    MILI_ASSIGN_OR_RETURN(const MemoryPlan plan,
+                          PlanMemory(source->config(), Weights::BytesNeeded(*source, &kernels),
+                                     kernels.kv_dtype, limits));
+    MILI_ASSIGN_OR_RETURN(Weights weights, Weights::Load(*source, {.num_threads = 2,
+                                                                   .kernels = &kernels,
+                                                                   .progress = nullptr,
+                                                                   .cancelled = nullptr}));
     runner->limits_ = SlotTable::LimitsOf(plan, source->config().vocab_size);
     MILI_ASSIGN_OR_RETURN(runner->backend_,
                           ModelBackend::Create({.config = source->config(),

@@ -19,11 +19,24 @@ namespace {
 // Enough for one pread to run at full speed, little enough that threads share a large tensor.
 constexpr uint64_t kChunkBytes = 4ull << 20;
 
-// Vectors (norms, biases) are widened to fp32; kernels read matrices as stored.
+// Vectors (norms, biases) are widened to fp32, matrices lie as the kernels want them.
 bool IsVector(const TensorInfo& tensor) { return tensor.shape.size() == 1; }
 
-uint64_t BytesInArena(const TensorInfo& tensor) {
-  const uint64_t bytes = IsVector(tensor) ? tensor.num_cols() * sizeof(float) : tensor.size_bytes;
+// Bytes of the first `num_rows` rows of a matrix in the kernels' layout; 0: it lies as stored.
+uint64_t PackedBytes(const TensorInfo& tensor, uint64_t num_rows,
+                     const kernels::CpuKernels* kernels) {
+  if (kernels == nullptr || kernels->packed_bytes == nullptr) return 0;
+  return kernels->packed_bytes(tensor.dtype, static_cast<int64_t>(num_rows),
+                               static_cast<int64_t>(tensor.num_cols()));
+}
+
+bool IsPacked(const TensorInfo& tensor, const kernels::CpuKernels* kernels) {
+  return !IsVector(tensor) && PackedBytes(tensor, tensor.num_rows(), kernels) != 0;
+}
+
+uint64_t BytesInArena(const TensorInfo& tensor, const kernels::CpuKernels* kernels) {
+  uint64_t bytes = IsVector(tensor) ? tensor.num_cols() * sizeof(float) : tensor.size_bytes;
+  if (IsPacked(tensor, kernels)) bytes = PackedBytes(tensor, tensor.num_rows(), kernels);
   return (bytes + 63) / 64 * 64;
 }
 
@@ -80,28 +93,37 @@ struct Chunk {
   uint64_t first_row;
   uint64_t num_rows;
   std::byte* to;
+  bool is_packed;
 };
 
 std::vector<Chunk> CutIntoChunks(const ModelSource& source,
-                                 const std::unordered_map<std::string, std::byte*>& places) {
+                                 const std::unordered_map<std::string, std::byte*>& places,
+                                 const kernels::CpuKernels* kernels) {
   std::vector<Chunk> chunks;
   for (const TensorInfo& tensor : source.tensors()) {
     std::byte* to = places.at(tensor.name);
     if (IsVector(tensor)) {
-      chunks.push_back({&tensor, 0, 1, to});
+      chunks.push_back({&tensor, 0, 1, to, false});
       continue;
     }
+    const bool is_packed = IsPacked(tensor, kernels);
     const uint64_t row_bytes = RowBytes(tensor.dtype, tensor.num_cols());
-    const uint64_t rows_a_chunk = std::max<uint64_t>(1, kChunkBytes / std::max(row_bytes, 1ul));
+    uint64_t rows_a_chunk = std::max<uint64_t>(1, kChunkBytes / std::max(row_bytes, 1ul));
+    if (is_packed) {  // whole groups
+      constexpr uint64_t kGroup = kernels::kPackedRows;
+      rows_a_chunk = (rows_a_chunk + kGroup - 1) / kGroup * kGroup;
+    }
     for (uint64_t row = 0; row < tensor.num_rows(); row += rows_a_chunk) {
+      const uint64_t offset = is_packed ? PackedBytes(tensor, row, kernels) : row * row_bytes;
       chunks.push_back(
-          {&tensor, row, std::min(rows_a_chunk, tensor.num_rows() - row), to + row * row_bytes});
+          {&tensor, row, std::min(rows_a_chunk, tensor.num_rows() - row), to + offset, is_packed});
     }
   }
   return chunks;
 }
 
-absl::Status ReadChunk(const ModelSource& source, const Chunk& chunk) {
+absl::Status ReadChunk(const ModelSource& source, const Chunk& chunk,
+                       const kernels::CpuKernels* kernels) {
   const TensorInfo& tensor = *chunk.tensor;
   if (IsVector(tensor)) {
     std::vector<std::byte> stored(tensor.size_bytes);
@@ -109,6 +131,13 @@ absl::Status ReadChunk(const ModelSource& source, const Chunk& chunk) {
     return WidenVector(tensor, stored, reinterpret_cast<float*>(chunk.to));
   }
   const uint64_t bytes = chunk.num_rows * RowBytes(tensor.dtype, tensor.num_cols());
+  if (chunk.is_packed) {
+    std::vector<std::byte> stored(bytes);
+    MILI_RETURN_IF_ERROR(source.ReadRows(tensor, chunk.first_row, chunk.num_rows, stored));
+    kernels->pack(tensor.dtype, stored.data(), static_cast<int64_t>(chunk.num_rows),
+                  static_cast<int64_t>(tensor.num_cols()), chunk.to);
+    return absl::OkStatus();
+  }
   return source.ReadRows(tensor, chunk.first_row, chunk.num_rows, std::span(chunk.to, bytes));
 }
 
@@ -126,7 +155,7 @@ absl::Status ReadAll(const ModelSource& source, const std::vector<Chunk>& chunks
     for (size_t i = next++; i < chunks.size() && !failed; i = next++) {
       absl::Status status = options.cancelled != nullptr && *options.cancelled
                                 ? absl::CancelledError("loading was cancelled")
-                                : ReadChunk(source, chunks[i]);
+                                : ReadChunk(source, chunks[i], options.kernels);
       if (!status.ok()) {
         MutexLock lock(mutex);
         if (!failed.exchange(true)) first_failure = std::move(status);
@@ -148,8 +177,9 @@ absl::Status ReadAll(const ModelSource& source, const std::vector<Chunk>& chunks
 // Where tensors lie, by canonical name; what the architecture needs is there, ModelSource says.
 class Finder {
  public:
-  Finder(const ModelSource& source, const std::unordered_map<std::string, std::byte*>& places)
-      : source_(source), places_(places) {}
+  Finder(const ModelSource& source, const std::unordered_map<std::string, std::byte*>& places,
+         const kernels::CpuKernels* kernels)
+      : source_(source), places_(places), kernels_(kernels) {}
 
   const float* Vector(const std::string& name) const {
     const auto place = places_.find(name);
@@ -159,12 +189,13 @@ class Finder {
     const TensorInfo* tensor = source_.Find(name);
     if (tensor == nullptr) return {};
     return {tensor->dtype, places_.at(name), static_cast<int64_t>(tensor->num_rows()),
-            static_cast<int64_t>(tensor->num_cols())};
+            static_cast<int64_t>(tensor->num_cols()), IsPacked(*tensor, kernels_)};
   }
 
  private:
   const ModelSource& source_;
   const std::unordered_map<std::string, std::byte*>& places_;
+  const kernels::CpuKernels* const kernels_;
 };
 
 LayerWeights FindLayer(const Finder& find, uint32_t layer_idx) {
@@ -191,26 +222,26 @@ LayerWeights FindLayer(const Finder& find, uint32_t layer_idx) {
 
 }  // namespace
 
-uint64_t Weights::BytesNeeded(const ModelSource& source) {
+uint64_t Weights::BytesNeeded(const ModelSource& source, const kernels::CpuKernels* kernels) {
   uint64_t bytes = 0;
-  for (const TensorInfo& tensor : source.tensors()) bytes += BytesInArena(tensor);
+  for (const TensorInfo& tensor : source.tensors()) bytes += BytesInArena(tensor, kernels);
   return bytes;
 }
 
 absl::StatusOr<Weights> Weights::Load(const ModelSource& source, const Options& options) {
   Weights weights;
-  MILI_ASSIGN_OR_RETURN(
-      weights.memory_,
-      DeviceMemory::Allocate(BytesNeeded(source), DeviceMemory::Pages::kHuge, "the weights"));
+  MILI_ASSIGN_OR_RETURN(weights.memory_,
+                        DeviceMemory::Allocate(BytesNeeded(source, options.kernels),
+                                               DeviceMemory::Pages::kHuge, "the weights"));
   std::unordered_map<std::string, std::byte*> places;
   std::byte* next = weights.memory_.data();
   for (const TensorInfo& tensor : source.tensors()) {
     places[tensor.name] = next;
-    next += BytesInArena(tensor);
+    next += BytesInArena(tensor, options.kernels);
   }
-  MILI_RETURN_IF_ERROR(ReadAll(source, CutIntoChunks(source, places), options));
+  MILI_RETURN_IF_ERROR(ReadAll(source, CutIntoChunks(source, places, options.kernels), options));
 
-  const Finder find(source, places);
+  const Finder find(source, places, options.kernels);
   weights.embed_ = find.Matrix("model.embed_tokens.weight");
   weights.head_ =
       source.config().tie_word_embeddings ? weights.embed_ : find.Matrix("lm_head.weight");

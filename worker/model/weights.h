@@ -1,5 +1,6 @@
-// Weights: every tensor of a model in one arena, as stored; norms and biases widened to fp32. Read
-// once by several threads, straight into place. Immutable afterwards, shared by all threads.
+// Weights: every tensor of a model in one arena, laid out as the kernels want it; norms and biases
+// widened to fp32. Read once by several threads, each piece straight into place. Immutable
+// afterwards, shared by all threads.
 #pragma once
 
 #include <atomic>
@@ -33,13 +34,15 @@ class Weights {
   using Progress = std::function<void(uint64_t loaded_bytes, uint64_t total_bytes)>;
   struct Options {
     int num_threads = 4;
+    // Who will compute with the weights. Null: matrices lie as stored.
+    const kernels::CpuKernels* kernels = nullptr;
     Progress progress;
     // Loading ends with CANCELLED soon after it becomes true. May be null.
     const std::atomic<bool>* cancelled = nullptr;
   };
 
-  // What Load will hold, to the byte.
-  static uint64_t BytesNeeded(const ModelSource& source);
+  // What Load for these kernels will hold, to the byte.
+  static uint64_t BytesNeeded(const ModelSource& source, const kernels::CpuKernels* kernels);
   // DATA_LOSS if a file ends early, RESOURCE_EXHAUSTED if the arena cannot be had, UNIMPLEMENTED
   // for a norm or bias that is neither f32, f16 nor bf16.
   static absl::StatusOr<Weights> Load(const ModelSource& source, const Options& options);

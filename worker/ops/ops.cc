@@ -26,8 +26,13 @@ class Checker {
     return *this;
   }
 
-  Checker& RequireMatrix(const Matrix& matrix, const char* name) {
+  Checker& RequireMatrix(const Compute& compute, const Matrix& matrix, const char* name) {
     const DTypeTraits traits = TraitsOf(matrix.dtype);
+    const auto packed_bytes = compute.kernels->packed_bytes;
+    const bool wants_packed =
+        packed_bytes != nullptr && packed_bytes(matrix.dtype, matrix.rows, matrix.cols) != 0;
+    Require(matrix.is_packed == wants_packed, "a matrix lies as the kernels want it", name, " ",
+            ToAbsl(traits.name), " for ", compute.kernels->name);
     return Require(matrix.data != nullptr && matrix.rows > 0 && matrix.cols > 0 &&
                        traits.block_bytes > 0 && matrix.cols % traits.block_elements == 0,
                    "a matrix has data and whole blocks", name, " ", ToAbsl(traits.name), " [",
@@ -62,7 +67,7 @@ class Checker {
 
 absl::Status Embed(const Compute& compute, const kernels::EmbedParams& params) {
   Checker check("Embed");
-  check.RequireMatrix(params.table, "table")
+  check.RequireMatrix(compute, params.table, "table")
       .Require(params.num_tokens > 0 && params.token_ids != nullptr && params.out != nullptr,
                "there are tokens and an output", params.num_tokens, " tokens");
   if (!check.status().ok()) return check.status();
@@ -102,7 +107,7 @@ absl::Status Linear(const Compute& compute, const kernels::LinearParams& params)
   if (!check.status().ok()) return check.status();
   for (int i = 0; i < params.num_parts; ++i) {
     const kernels::LinearPart& part = params.parts[i];
-    check.RequireMatrix(part.weight, "weight")
+    check.RequireMatrix(compute, part.weight, "weight")
         .Require(part.weight.cols == params.in_features, "the weight takes what x has", "weight ",
                  ToAbsl(NameOf(part.weight.dtype)), " [", part.weight.rows, ", ", part.weight.cols,
                  "], x [", params.num_tokens, ", ", params.in_features, "]")
@@ -206,7 +211,7 @@ absl::Status Score(const Compute& compute, const kernels::ScoreParams& params,
 
 void RopeTable(const float* inv_freq, const uint32_t* positions, int64_t num_tokens,
                int64_t num_pairs, float* cos, float* sin, kernels::ParallelFor& pool) {
-  const auto rows = [&](int64_t begin, int64_t end) {
+  const auto rows = [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t i = 0; i < num_pairs; ++i) {
         const float angle = static_cast<float>(positions[t]) * inv_freq[i];
@@ -216,11 +221,8 @@ void RopeTable(const float* inv_freq, const uint32_t* positions, int64_t num_tok
     }
   };
   constexpr int64_t kTokensWorthThreads = 16;
-  if (num_tokens < kTokensWorthThreads) return rows(0, num_tokens);
-  kernels::OnEachThread(pool, [&](int thread_idx) {
-    const auto [begin, end] = kernels::ShareOf(num_tokens, 1, thread_idx, pool.num_threads());
-    rows(begin, end);
-  });
+  if (num_tokens < kTokensWorthThreads) return rows(0, num_tokens, 0);
+  kernels::ForPieces(pool, num_tokens, 1, rows);
 }
 
 }  // namespace mili::worker

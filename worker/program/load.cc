@@ -144,14 +144,16 @@ absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& de
   LoadedModel model;
   model.config = source->config();
   const int num_threads = device.pool->num_threads();
-  MILI_ASSIGN_OR_RETURN(
-      model.plan, PlanMemory(model.config, Weights::BytesNeeded(*source), device.kernels->kv_dtype,
-                             LimitsOf(settings, num_threads)));
+  MILI_ASSIGN_OR_RETURN(model.plan,
+                        PlanMemory(model.config, Weights::BytesNeeded(*source, device.kernels),
+                                   device.kernels->kv_dtype, LimitsOf(settings, num_threads)));
   TokenizerPart tokenizer;
   std::thread tokenizer_thread([&] { tokenizer = ReadTokenizer(*source); });
-  absl::StatusOr<Weights> weights = Weights::Load(
-      *source,
-      {.num_threads = std::clamp(num_threads, 2, 8), .progress = progress, .cancelled = cancelled});
+  absl::StatusOr<Weights> weights =
+      Weights::Load(*source, {.num_threads = std::clamp(num_threads, 2, 8),
+                              .kernels = device.kernels,
+                              .progress = progress,
+                              .cancelled = cancelled});
   tokenizer_thread.join();
   if (!weights.ok()) return weights.status();
 

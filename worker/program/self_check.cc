@@ -78,6 +78,21 @@ class Checks {
     return data;
   }
 
+  // `rows` in the layout that the kernels want, in `memory`.
+  static absl::StatusOr<kernels::Matrix> LaidOut(const Compute& compute,
+                                                 const kernels::Matrix& stored,
+                                                 DeviceMemory* memory) {
+    const CpuKernels& table = *compute.kernels;
+    const size_t bytes = table.packed_bytes == nullptr
+                             ? 0
+                             : table.packed_bytes(stored.dtype, stored.rows, stored.cols);
+    if (bytes == 0) return stored;
+    MILI_ASSIGN_OR_RETURN(
+        *memory, DeviceMemory::Allocate(bytes, DeviceMemory::Pages::kSmall, "the self-check"));
+    table.pack(stored.dtype, stored.data, stored.rows, stored.cols, memory->data());
+    return kernels::Matrix{stored.dtype, memory->data(), stored.rows, stored.cols, true};
+  }
+
   static void StoreFloat(DType dtype, float value, std::byte* data, size_t i) {
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
@@ -123,8 +138,11 @@ class Checks {
     std::vector<float> out[2];
     for (int i = 0; i < 2; ++i) {
       out[i].resize(kTokens * kIn);
-      MILI_RETURN_IF_ERROR(Embed(i == 0 ? chosen_ : reference_,
-                                 {{dtype, table.data(), kOut, kIn}, ids, kTokens, out[i].data()}));
+      const Compute& compute = i == 0 ? chosen_ : reference_;
+      DeviceMemory memory;
+      MILI_ASSIGN_OR_RETURN(const kernels::Matrix laid_out,
+                            LaidOut(compute, {dtype, table.data(), kOut, kIn}, &memory));
+      MILI_RETURN_IF_ERROR(Embed(compute, {laid_out, ids, kTokens, out[i].data()}));
     }
     Compare(absl::StrCat("embed ", std::string(NameOf(dtype))), out[0], out[1], 1e-5);
     return absl::OkStatus();
@@ -142,11 +160,14 @@ class Checks {
       MILI_ASSIGN_OR_RETURN(DeviceMemory workspace,
                             DeviceMemory::Allocate(workspace_bytes + 1, DeviceMemory::Pages::kSmall,
                                                    "the self-check"));
+      DeviceMemory memory;
+      MILI_ASSIGN_OR_RETURN(const kernels::Matrix laid_out,
+                            LaidOut(compute, {dtype, weight.data(), kOut, kIn}, &memory));
       kernels::LinearParams params;
       params.x = x.data();
       params.num_tokens = kTokens;
       params.in_features = kIn;
-      params.parts[0] = {{dtype, weight.data(), kOut, kIn}, bias.data(), y[i].data(), kOut};
+      params.parts[0] = {laid_out, bias.data(), y[i].data(), kOut};
       params.num_parts = 1;
       params.workspace = workspace.data();
       MILI_RETURN_IF_ERROR(Linear(compute, params));

@@ -81,9 +81,9 @@ void AddLimits(Settings& s, FlagTable& table) {
              {"fast", "reference"}});
   table.Add({"cpu-isa",
              &s.cpu_isa,
-             "auto|avx512_vnni|avx2|portable",
+             "auto|avx512_bf16|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
              "Instruction set of the fast kernels.",
-             {"auto", "avx512_vnni", "avx2", "portable"}});
+             {"auto", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2", "neon_dot", "portable"}});
   table.Add({"threads", &s.threads, "N",
              "Threads that compute; 0: one a physical core, within affinity and cgroup quota."});
 }

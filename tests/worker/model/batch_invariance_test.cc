@@ -105,6 +105,7 @@ TEST_P(BatchInvarianceTest, AloneInAnyBatchInAnyChunksAndAfterRestarts) {
 
 constexpr Case kCases[] = {
     {"tiny-qwen3", "reference"},
+    {"tiny-qwen3", "avx512_bf16"},
     {"tiny-qwen3", "avx512_vnni"},
     {"tiny-qwen3", "avx2"},
     {"tiny-qwen3", "portable"},
@@ -112,6 +113,7 @@ constexpr Case kCases[] = {
     {"tiny-qwen2", "avx512_vnni"},
     {"quant/q4_1.gguf", "avx512_vnni"},
     {"quant/q4_1.gguf", "avx2"},
+    {"quant/q4_1.gguf", "avx_vnni"},
     {"quant/q6_k.gguf", "avx512_vnni"},
     {"quant/q8_0.gguf", "avx512_vnni"},
     {"quant/q4_k.gguf", "portable"},

@@ -104,7 +104,10 @@ class GoldenTest : public ::testing::TestWithParam<Case> {
   bool is_quantized() const { return std::string(GetParam().model).rfind("quant", 0) == 0; }
   double Tolerance(const std::vector<float>& logits) const {
     if (is_reference()) return 1e-3;
-    return (is_quantized() ? 3e-1 : 2e-2) * SpreadOf(logits);
+    if (is_quantized()) return 3e-1 * SpreadOf(logits);
+    // Activations rounded to bf16 cost more than KV in bf16.
+    const bool rounds = std::string(GetParam().table) == "avx512_bf16";
+    return (rounds ? 8e-2 : 2e-2) * SpreadOf(logits);
   }
 
   std::unique_ptr<ModelRunner> runner_;
@@ -154,6 +157,7 @@ TEST_P(GoldenTest, GreedyTokensWhereTheMarginAllows) {
 
 constexpr Case kCases[] = {
     {"tiny-llama", "tiny-llama", "reference"},
+    {"tiny-llama", "tiny-llama", "avx512_bf16"},
     {"tiny-llama", "tiny-llama", "avx512_vnni"},
     {"tiny-llama", "tiny-llama", "avx2"},
     {"tiny-llama", "tiny-llama", "portable"},
@@ -164,6 +168,7 @@ constexpr Case kCases[] = {
     {"tiny-qwen2", "tiny-qwen2", "portable"},
     {"tiny-qwen2.f16.gguf", "tiny-qwen2", "reference"},
     {"tiny-qwen3", "tiny-qwen3", "reference"},
+    {"tiny-qwen3", "tiny-qwen3", "avx512_bf16"},
     {"tiny-qwen3", "tiny-qwen3", "avx512_vnni"},
     {"tiny-qwen3", "tiny-qwen3", "avx2"},
     {"tiny-qwen3", "tiny-qwen3", "portable"},
@@ -172,6 +177,7 @@ constexpr Case kCases[] = {
     {"tiny-qwen3-tied", "tiny-qwen3-tied", "avx512_vnni"},
     {"quant/q8_0.gguf", "quant-q8_0", "reference"},
     {"quant/q8_0.gguf", "quant-q8_0", "avx512_vnni"},
+    {"quant/q8_0.gguf", "quant-q8_0", "avx_vnni"},
     {"quant/q4_0.gguf", "quant-q4_0", "reference"},
     {"quant/q4_0.gguf", "quant-q4_0", "avx512_vnni"},
     {"quant/q4_1.gguf", "quant-q4_1", "reference"},

@@ -71,14 +71,15 @@ class FakeSource final : public ModelSource {
 };
 
 Weights::Options Quiet(int num_threads) {
-  return {.num_threads = num_threads, .progress = nullptr, .cancelled = nullptr};
+  return {
+      .num_threads = num_threads, .kernels = nullptr, .progress = nullptr, .cancelled = nullptr};
 }
 
 TEST(WeightsTest, MatricesLieAsStoredAndVectorsAreWidened) {
   const FakeSource source;
   const absl::StatusOr<Weights> weights = Weights::Load(source, Quiet(3));
   ASSERT_TRUE(weights.ok()) << weights.status();
-  EXPECT_GE(weights->size_bytes(), Weights::BytesNeeded(source));
+  EXPECT_GE(weights->size_bytes(), Weights::BytesNeeded(source, nullptr));
   const LayerWeights& layer = weights->layers().at(0);
   const TensorInfo& down = *source.Find("model.layers.0.mlp.down_proj.weight");
   EXPECT_EQ(layer.down.rows, 3000);
@@ -113,6 +114,7 @@ TEST(WeightsTest, TellsProgressUpToAll) {
   uint64_t last = 0;
   uint64_t total = 0;
   const auto weights = Weights::Load(source, {.num_threads = 1,
+                                              .kernels = nullptr,
                                               .progress =
                                                   [&](uint64_t loaded, uint64_t all) {
                                                     EXPECT_GT(loaded, last);
@@ -136,7 +138,9 @@ TEST(WeightsTest, CancelEndsLoadingBeforeTheNextRead) {
   const FakeSource source;
   const std::atomic<bool> cancelled{true};
   const absl::Status status =
-      Weights::Load(source, {.num_threads = 2, .progress = nullptr, .cancelled = &cancelled})
+      Weights::Load(
+          source,
+          {.num_threads = 2, .kernels = nullptr, .progress = nullptr, .cancelled = &cancelled})
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(source.num_reads, 0);
