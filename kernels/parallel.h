@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 namespace mili::kernels {
 
@@ -10,28 +9,13 @@ class ParallelFor {
  public:
   virtual ~ParallelFor() = default;
   virtual int num_threads() const = 0;
-  // Calls task(context, thread_idx) once for each thread_idx in [0, num_threads()), all at the same
-  // time, the caller being thread 0, and returns when every call has. Never nested, one caller at a
-  // time.
+  // Calls task(context, 0) on the caller and, at the same time, task(context, thread_idx) once on
+  // every other thread in [1, num_threads()) that comes before the caller's call has returned;
+  // returns when all these calls have. A thread whose core is busy elsewhere is not waited for, so
+  // the task must end only when no work is left to begin: see ForPieces. Never nested, one caller
+  // at a time.
   virtual void Run(void (*task)(void* context, int thread_idx), void* context) = 0;
 };
-
-// Runs `body(thread_idx)` on every thread.
-template <typename Body>
-void OnEachThread(ParallelFor& pool, Body body) {
-  pool.Run([](void* context, int thread_idx) { (*static_cast<Body*>(context))(thread_idx); },
-           &body);
-}
-
-// The contiguous share [begin, end) of `count` items that thread `thread_idx` of `num_threads`
-// takes; cut at multiples of `granule`.
-inline std::pair<int64_t, int64_t> ShareOf(int64_t count, int64_t granule, int thread_idx,
-                                           int num_threads) {
-  const int64_t granules = (count + granule - 1) / granule;
-  const int64_t begin = granules * thread_idx / num_threads * granule;
-  const int64_t end = granules * (thread_idx + 1) / num_threads * granule;
-  return {begin < count ? begin : count, end < count ? end : count};
-}
 
 // Work cut in pieces that threads claim. Each thread has a share, of neighbouring pieces, and takes
 // these in order, so that the same thread meets the same rows in every step and finds them in its

@@ -59,22 +59,14 @@ void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
     const int64_t first = p.cu_seqlens[seq];
     const int64_t num_new = p.cu_seqlens[seq + 1] - first;
     const int64_t num_before = p.context_lens[seq] - num_new;
-    // Neighbouring items differ little in length, so threads take every n-th.
     const int64_t num_items = num_new * p.num_heads;
-    const int num_threads = num_items * p.context_lens[seq] * p.head_dim < kMinParallelElements
-                                ? 1
-                                : pool.num_threads();
-    const auto share = [&](int thread_idx) {
-      for (int64_t i = thread_idx; i < num_items; i += num_threads) {
+    const int64_t elements = p.context_lens[seq] * p.head_dim;
+    ForEachShare(pool, num_items, elements, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
         const int64_t token = i / p.num_heads;
         OneHead(p, seq, first + token, i % p.num_heads, num_before + token + 1);
       }
-    };
-    if (num_threads == 1) {
-      share(0);
-    } else {
-      OnEachThread(pool, share);
-    }
+    });
   }
 }
 

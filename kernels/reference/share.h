@@ -1,5 +1,5 @@
-// How a kernel splits its rows over the pool: contiguous shares, and the caller alone when waking
-// threads would cost more than the work.
+// How a kernel splits its rows over the pool: in pieces, and the caller alone when waking threads
+// would cost more than the work.
 #pragma once
 
 #include "kernels/parallel.h"
@@ -16,10 +16,7 @@ void ForEachShare(ParallelFor& pool, int64_t count, int64_t elements_per_item, B
     body(int64_t{0}, count);
     return;
   }
-  OnEachThread(pool, [&](int thread_idx) {
-    const auto [begin, end] = ShareOf(count, 1, thread_idx, pool.num_threads());
-    if (begin < end) body(begin, end);
-  });
+  ForPieces(pool, count, 1, [&](int64_t begin, int64_t end, int) { body(begin, end); });
 }
 
 }  // namespace mili::kernels

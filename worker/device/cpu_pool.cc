@@ -78,7 +78,7 @@ void CpuPool::Pace::Pass() {
 
 CpuPool::CpuPool(int num_threads, std::vector<int> cpus)
     : num_threads_(num_threads), cpus_(std::move(cpus)) {
-  MILI_CHECK(num_threads >= 1, "a pool has at least its caller");
+  MILI_CHECK(num_threads >= 1 && num_threads <= kMaxThreads, "a pool has at least its caller");
   MILI_CHECK(cpus_.empty() || cpus_.size() == static_cast<size_t>(num_threads),
              "every thread has a CPU, or none");
   helpers_.reserve(num_threads - 1);
@@ -87,8 +87,8 @@ CpuPool::CpuPool(int num_threads, std::vector<int> cpus)
 
 CpuPool::~CpuPool() {
   stopping_.store(true);
-  generation_.fetch_add(1);
-  FutexWakeAll(generation_);
+  state_.fetch_add(kLoop);
+  FutexWakeAll(state_);
   for (std::thread& helper : helpers_) helper.join();
 }
 
@@ -101,37 +101,56 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
   caller_pace_.Pass();
   task_ = task;
   context_ = context;
-  num_busy_.store(num_threads_ - 1);
-  // Sequentially consistent, as are the helpers' accesses: a helper that goes to sleep either is
-  // counted here or sees the new generation.
-  generation_.fetch_add(1);
-  if (num_sleeping_.load() > 0) FutexWakeAll(generation_);
+  // Opens the next loop. Sequentially consistent, as are the helpers' accesses: a helper that goes
+  // to sleep either is counted here or sees the new state.
+  state_.store((state_.load(std::memory_order_relaxed) & ~kClosed) + kLoop);
+  if (num_sleeping_.load() > 0) FutexWakeAll(state_);
   task(context, 0);
-  const auto all_done = [this] { return num_busy_.load(std::memory_order_acquire) == 0; };
-  if (Spin(all_done)) return;
+  state_.fetch_or(kClosed);  // whoever has not come is not needed any more
+  const auto is_empty = [this] {
+    return (state_.load(std::memory_order_acquire) & (kClosed - 1)) == 0;
+  };
+  if (Spin(is_empty)) return;
   caller_sleeps_.store(true);
-  for (uint32_t busy = num_busy_.load(); busy != 0; busy = num_busy_.load()) {
-    FutexWait(num_busy_, busy);
+  for (uint32_t state = state_.load(); (state & (kClosed - 1)) != 0; state = state_.load()) {
+    FutexWait(state_, state);
   }
   caller_sleeps_.store(false);
 }
 
+bool CpuPool::Enter(uint32_t* seen) {
+  uint32_t state = state_.load(std::memory_order_relaxed);
+  while ((state & kClosed) == 0) {
+    if (!state_.compare_exchange_weak(state, state + kInside)) continue;
+    *seen = state / kLoop;
+    return true;
+  }
+  *seen = state / kLoop;
+  return false;
+}
+
 void CpuPool::HelperMain(int thread_idx) {
   if (!cpus_.empty()) StayOn(cpus_[thread_idx]);
-  uint32_t seen = 0;
+  uint32_t seen = 0;  // the loop entered or missed last
   Pace pace;
   for (;;) {
-    const auto moved = [this, seen] { return generation_.load(std::memory_order_acquire) != seen; };
+    const auto moved = [this, seen] {
+      return state_.load(std::memory_order_acquire) / kLoop != seen;
+    };
     if (!Spin(moved)) {
       num_sleeping_.fetch_add(1);
-      while (generation_.load() == seen) FutexWait(generation_, seen);
+      for (uint32_t state = state_.load(); state / kLoop == seen; state = state_.load()) {
+        FutexWait(state_, state);
+      }
       num_sleeping_.fetch_sub(1);
     }
     if (stopping_.load()) return;
-    ++seen;  // Run does not return before every helper has seen its generation
-    pace.Pass();
+    pace.Pass();  // outside of a loop, where nobody waits for it
+    if (!Enter(&seen)) continue;
     task_(context_, thread_idx);
-    if (num_busy_.fetch_sub(1) == 1 && caller_sleeps_.load()) FutexWakeAll(num_busy_);
+    if ((state_.fetch_sub(kInside) & (kClosed - 1)) == 1 && caller_sleeps_.load()) {
+      FutexWakeAll(state_);
+    }
   }
 }
 

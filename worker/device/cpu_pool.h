@@ -1,6 +1,7 @@
 // CpuPool: the threads that kernels compute on. The caller of Run is thread 0; the helpers spin for
-// microseconds between the loops of one step and sleep otherwise. Never started twice, never
-// larger than what CpuLimits allows; one caller at a time.
+// microseconds between the loops of one step and sleep otherwise. A helper that comes too late for
+// a loop is not waited for. Never started twice, never larger than what CpuLimits allows; one
+// caller at a time.
 #pragma once
 
 #include <atomic>
@@ -36,21 +37,28 @@ class CpuPool final : public kernels::ParallelFor {
     std::chrono::steady_clock::time_point last_;
   };
 
+  // The state of a loop, one word: its number (wrapping; the high bits), whether it is closed, and
+  // how many helpers are in it.
+  static constexpr uint32_t kInside = 1;
+  static constexpr uint32_t kClosed = 1u << 10;
+  static constexpr uint32_t kLoop = 1u << 11;
+  static constexpr int kMaxThreads = 1 << 10;
+
   void HelperMain(int thread_idx);
+  // Enters the loop that is open; false if none is. *seen becomes the loop entered or missed.
+  bool Enter(uint32_t* seen);
 
   const int num_threads_;
   const std::vector<int> cpus_;
   Pace caller_pace_;
   std::thread::id caller_;              // that stays on cpus_[0]
-  void (*task_)(void*, int) = nullptr;  // written before generation_ moves, read after
+  void (*task_)(void*, int) = nullptr;  // written while the loop is closed and empty
   void* context_ = nullptr;
-  // Moves by one for each Run; helpers wait for it.
-  alignas(64) std::atomic<uint32_t> generation_{0};
+  // Helpers wait for another loop, the caller for an empty one.
+  alignas(64) std::atomic<uint32_t> state_{kClosed};
   std::atomic<uint32_t> num_sleeping_{0};
-  std::atomic<bool> stopping_{false};
-  // Helpers that still compute; the caller waits for 0.
-  alignas(64) std::atomic<uint32_t> num_busy_{0};
   std::atomic<bool> caller_sleeps_{false};
+  std::atomic<bool> stopping_{false};
   std::vector<std::thread> helpers_;
 };
 

@@ -80,9 +80,7 @@ absl::Status ModelBackend::RunTile(std::span<const HeadRow> rows) {
   MILI_RETURN_IF_ERROR(forward_->Logits(tile_token_idxs_, &logits));
   kernels::ParallelFor& pool = *options_.compute.pool;
   const uint64_t vocab_size = options_.config.vocab_size;
-  const auto on_thread = [&](int thread_idx) {
-    const auto [begin, end] =
-        kernels::ShareOf(static_cast<int64_t>(rows.size()), 1, thread_idx, pool.num_threads());
+  const auto decide = [&](int64_t begin, int64_t end, int thread_idx) {
     for (int64_t i = begin; i < end; ++i) {
       float* row_logits = logits + static_cast<uint64_t>(i) * vocab_size;
       absl::Status status = rows[i].sample != nullptr ? SampleOne(rows[i], row_logits, thread_idx)
@@ -91,9 +89,9 @@ absl::Status ModelBackend::RunTile(std::span<const HeadRow> rows) {
     }
   };
   if (rows.size() == 1) {
-    on_thread(pool.num_threads() - 1);  // the share that holds the only row; no one to wake
+    decide(0, 1, 0);  // no one to wake
   } else {
-    kernels::OnEachThread(pool, on_thread);
+    kernels::ForPieces(pool, static_cast<int64_t>(rows.size()), 1, decide);
   }
   return absl::OkStatus();
 }

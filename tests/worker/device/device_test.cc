@@ -1,8 +1,11 @@
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -22,15 +25,49 @@
 namespace mili::worker {
 namespace {
 
+// Calls body(thread_idx) on every thread of the pool: the caller stays until all have come.
+template <typename Body>
+void OnEachThread(CpuPool& pool, Body body) {
+  struct Context {
+    Body& body;
+    std::atomic<int> missing;
+  } context = {body, pool.num_threads()};
+  pool.Run(
+      [](void* data, int thread_idx) {
+        auto& c = *static_cast<Context*>(data);
+        c.body(thread_idx);
+        --c.missing;
+        while (thread_idx == 0 && c.missing > 0) std::this_thread::yield();
+      },
+      &context);
+}
+
+void WasteTime(std::chrono::microseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
 TEST(CpuPoolTest, CallsEachThreadOnceEveryTime) {
   for (const int num_threads : {1, 2, 3, 8}) {
     CpuPool pool(num_threads);
     ASSERT_EQ(pool.num_threads(), num_threads);
     std::vector<int> calls(num_threads);  // each written by its own thread only
-    for (int run = 0; run < 2000; ++run) {
-      kernels::OnEachThread(pool, [&](int thread_idx) { ++calls[thread_idx]; });
+    for (int run = 0; run < 500; ++run) {
+      OnEachThread(pool, [&](int thread_idx) { ++calls[thread_idx]; });
     }
-    for (const int count : calls) EXPECT_EQ(count, 2000);
+    for (const int count : calls) EXPECT_EQ(count, 500);
+  }
+}
+
+TEST(CpuPoolTest, ShortLoopsAreDoneWhole) {
+  CpuPool pool(4);
+  std::vector<int> times_done(100);  // each item written by one thread a loop
+  for (int run = 0; run < 20000; ++run) {
+    kernels::ForPieces(pool, 100, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) ++times_done[i];
+    });
+    ASSERT_EQ(times_done, std::vector<int>(100, run + 1));
   }
 }
 
@@ -38,7 +75,7 @@ TEST(CpuPoolTest, TheCallerIsThreadZeroAndSeesWhatTheOthersWrote) {
   CpuPool pool(4);
   const std::thread::id caller = std::this_thread::get_id();
   std::vector<std::thread::id> ids(4);
-  kernels::OnEachThread(pool, [&](int i) { ids[i] = std::this_thread::get_id(); });
+  OnEachThread(pool, [&](int i) { ids[i] = std::this_thread::get_id(); });
   EXPECT_EQ(ids[0], caller);
   for (int i = 1; i < 4; ++i) EXPECT_NE(ids[i], caller);
 }
@@ -47,11 +84,8 @@ TEST(CpuPoolTest, WakesHelpersThatWentToSleep) {
   CpuPool pool(3);
   std::atomic<int> calls{0};
   for (int run = 0; run < 5; ++run) {
-    // Much longer than helpers spin: the caller works alone for a while.
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
-    while (std::chrono::steady_clock::now() < end) {
-    }
-    kernels::OnEachThread(pool, [&](int) { ++calls; });
+    WasteTime(std::chrono::milliseconds(2));  // much longer than helpers spin
+    OnEachThread(pool, [&](int) { ++calls; });
   }
   EXPECT_EQ(calls, 15);
 }
@@ -59,15 +93,46 @@ TEST(CpuPoolTest, WakesHelpersThatWentToSleep) {
 TEST(CpuPoolTest, WaitsForASlowHelper) {
   CpuPool pool(2);
   bool is_done = false;
-  kernels::OnEachThread(pool, [&](int thread_idx) {
+  OnEachThread(pool, [&](int thread_idx) {
     if (thread_idx == 0) return;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
-    while (std::chrono::steady_clock::now() < end) {
-    }
+    WasteTime(std::chrono::milliseconds(2));
     is_done = true;
   });
   EXPECT_TRUE(is_done);
 }
+
+std::atomic<bool> is_held{false};
+std::atomic<bool> may_go_on{false};
+
+// A signal stops a helper as another process on its core would. tsan puts signals off until the
+// thread makes a call that tsan knows.
+#ifndef __SANITIZE_THREAD__
+TEST(CpuPoolTest, DoesNotWaitForAHelperThatHasLostItsCore) {
+  CpuPool pool(2);
+  pthread_t helper{};
+  OnEachThread(pool, [&](int thread_idx) {
+    if (thread_idx == 1) helper = pthread_self();
+  });
+  struct sigaction action = {};
+  action.sa_handler = [](int) {
+    is_held = true;
+    while (!may_go_on) {
+    }
+  };
+  ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+  ASSERT_EQ(pthread_kill(helper, SIGUSR1), 0);
+  while (!is_held) std::this_thread::yield();
+  std::vector<int> threads(50, -1);
+  kernels::ForPieces(pool, 50, 1, [&](int64_t begin, int64_t end, int thread_idx) {
+    for (int64_t i = begin; i < end; ++i) threads[i] = thread_idx;
+  });
+  EXPECT_EQ(threads, std::vector<int>(50, 0));
+  may_go_on = true;
+  int calls = 0;
+  OnEachThread(pool, [&](int thread_idx) { calls += thread_idx; });  // it is back
+  EXPECT_EQ(calls, 1);
+}
+#endif
 
 TEST(StreamTest, RunsInOrderBehindTheCallersBack) {
   std::vector<int> order;
@@ -181,7 +246,7 @@ TEST(CpuPoolTest, ThreadsStayOnTheirCpus) {
   std::thread([&] {  // which the pool binds, and not the test's own
     CpuPool pool(2, cpus);
     int seen[2] = {-1, -1};
-    kernels::OnEachThread(pool, [&](int thread_idx) { seen[thread_idx] = sched_getcpu(); });
+    OnEachThread(pool, [&](int thread_idx) { seen[thread_idx] = sched_getcpu(); });
     EXPECT_EQ(seen[0], cpus[0]);
     EXPECT_EQ(seen[1], cpus[1]);
   })
