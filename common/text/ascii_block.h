@@ -41,6 +41,10 @@ class PortableBlock {
   uint32_t Newlines() const {
     return Mask([](uint64_t w) { return (Within(w, '\n', '\n') | Within(w, '\r', '\r')) & ~w; });
   }
+  // The bytes that are this one, which is ASCII.
+  uint32_t Are(char c) const {
+    return Mask([c](uint64_t w) { return Within(w, c, c) & ~w; });
+  }
 
  private:
   static constexpr uint64_t kHigh = 0x8080808080808080u;
@@ -76,6 +80,7 @@ class AsciiBlock {
   uint32_t Digits() const { return Mask(Within(bytes_, '0', '9')); }
   uint32_t Spaces() const { return Mask(_mm_or_si128(Within(bytes_, '\t', '\r'), Is(' '))); }
   uint32_t Newlines() const { return Mask(_mm_or_si128(Is('\n'), Is('\r'))); }
+  uint32_t Are(char c) const { return Mask(Is(c)); }
 
  private:
   static uint32_t Mask(__m128i bytes) { return static_cast<uint32_t>(_mm_movemask_epi8(bytes)); }

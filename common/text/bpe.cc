@@ -28,8 +28,7 @@ Bpe::Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& s
       unknown_(spec.unknown),
       fuse_unknown_(spec.fuse_unknown),
       ranks_(spec.merges),
-      words_(vocabulary.size()),
-      cache_(std::make_unique<WordCache>()) {
+      words_(vocabulary.size()) {
   if (KnowsEveryByte(byte_ids_)) search_ = BpeSearch::Create(byte_ids_, bytes, spec.merges, ranks_);
   AddWholeWords(bytes, spec.ignore_merges);
 }
@@ -50,23 +49,43 @@ void Bpe::AddWholeWords(const TokenBytes& bytes, bool ignore_merges) {
 size_t Bpe::Encode(std::span<const std::string_view> words, const char* readable_end,
                    TokenId* out) const {
   TokenId* const begin = out;
-  for (const std::string_view word : words) {
+  while (!words.empty()) {
+    const size_t size = std::min(words.size(), kGroup);
+    out += EncodeGroup(words.first(size), readable_end, out);
+    words = words.subspan(size);
+  }
+  return out - begin;
+}
+
+// The places in the table are asked for before the first is needed, since most lie outside of the
+// nearest cache.
+size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
+                        TokenId* out) const {
+  TokenId* const begin = out;
+  std::array<WordKey, kGroup> keys;
+  std::array<uint64_t, kGroup> hashes;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (word.size() > WordKey::kMaxBytes) continue;
+    keys[i] = readable_end - word.data() >= 16 ? WordKeyOfReadable(word.data(), word.size())
+                                               : WordKeyOf(word);
+    hashes[i] = keys[i].Hash();
+    words_.Prefetch(hashes[i]);
+  }
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string_view word = words[i];
     if (word.size() > WordKey::kMaxBytes) {
       out += EncodeLong(word, out);
       continue;
     }
-    const WordKey key = readable_end - word.data() >= 16
-                            ? WordKeyOfReadable(word.data(), word.size())
-                            : WordKeyOf(word);
-    const uint64_t hash = key.Hash();
-    if (const TokenId token = words_.Find(key, hash); token != WordTable::kNone) {
+    if (const TokenId token = words_.Find(keys[i], hashes[i]); token != WordTable::kNone) {
       *out++ = token;
       continue;
     }
-    size_t count = cache_->Find(key, hash, out);
+    size_t count = cache_.Find(keys[i], hashes[i], out);
     if (count == 0) {
       count = EncodeNew(word, out);
-      cache_->Put(key, hash, {out, count});
+      cache_.Put(keys[i], hashes[i], {out, count});
     }
     out += count;
   }
@@ -80,7 +99,15 @@ size_t Bpe::EncodeLong(std::string_view word, TokenId* out) const {
       return 1;
     }
   }
-  return EncodeNew(word, out);
+  if (word.size() > LongWordCache::Key::kMaxBytes) return EncodeNew(word, out);
+  const auto key = LongWordKeyOf<6>(word);
+  const uint64_t hash = key.Hash();
+  size_t count = long_cache_.Find(key, hash, out);
+  if (count == 0) {
+    count = EncodeNew(word, out);
+    long_cache_.Put(key, hash, {out, count});
+  }
+  return count;
 }
 
 size_t Bpe::EncodeNew(std::string_view word, TokenId* out) const {

@@ -36,12 +36,15 @@ ByteIds FindByteIds(const Vocabulary& vocabulary);
 bool KnowsEveryByte(const ByteIds& ids);
 
 class Bpe {
+  using ShortWordCache = WordCache<2, 10, 16>;  // 4 MiB
+  using LongWordCache = WordCache<6, 18, 16>;   // 8 MiB
+
  public:
   // `bytes` is that of the vocabulary. Both are read during the call only.
   Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& spec);
 
   // More ids than the words have bytes may be written, though not kept.
-  static constexpr size_t kSlack = WordCache::kMaxTokens;
+  static constexpr size_t kSlack = LongWordCache::kMaxTokens;
 
   // Writes the tokens of some words, which are bytes, not spelled in the byte-level alphabet, to
   // `out`, which has room for one a byte and kSlack more; says how many. Nothing at or behind
@@ -50,8 +53,12 @@ class Bpe {
                 TokenId* out) const;
 
  private:
+  static constexpr size_t kGroup = 32;
+
+  size_t EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
+                     TokenId* out) const;
   void AddWholeWords(const TokenBytes& bytes, bool ignore_merges);
-  // Of a word too long for the tables.
+  // Of a word too long for the table.
   size_t EncodeLong(std::string_view word, TokenId* out) const;
   size_t EncodeNew(std::string_view word, TokenId* out) const;
   // The initial symbols of the word: one a byte, but for unknown bytes.
@@ -65,7 +72,8 @@ class Bpe {
   WordTable words_;
   // Only for ignore_merges: tokens that are too long for words_.
   absl::flat_hash_map<std::string, TokenId> long_words_;
-  std::unique_ptr<WordCache> cache_;
+  mutable ShortWordCache cache_;
+  mutable LongWordCache long_cache_;
 };
 
 }  // namespace mili::text

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -28,7 +30,21 @@ class WordBatch {
   }
   void Add(const char* word, size_t size) {
     words_[size_++] = {word, size};
-    if (size_ == words_.size()) Flush();
+    if (size_ == kMaxWords) Flush();
+  }
+  // The words from p on that end where the next begins: at p + i for each bit i of `starts`, of
+  // which there is one. Returns where the last begins, which is not added.
+  const char* AddAll(const char* p, uint64_t starts) {
+    const char* begin = p;
+    size_t size = size_;
+    for (; starts != 0; starts &= starts - 1) {
+      const char* const end = p + std::countr_zero(starts);
+      words_[size++] = {begin, static_cast<size_t>(end - begin)};
+      begin = end;
+    }
+    size_ = size;
+    if (size_ >= kMaxWords) Flush();
+    return begin;
   }
   void Flush() {
     if (size_ != 0) on_words_({words_.data(), size_}, readable_end_);
@@ -36,10 +52,12 @@ class WordBatch {
   }
 
  private:
+  static constexpr size_t kMaxWords = 192;
+
   OnWords on_words_;
   const char* readable_end_ = nullptr;
   size_t size_ = 0;
-  std::array<std::string_view, 256> words_;
+  std::array<std::string_view, kMaxWords + 64> words_;
 };
 
 }  // namespace mili::text

@@ -1,4 +1,4 @@
-// A short word as a number: its bytes in two machine words, with its size in the last byte. What
+// Short words as numbers: their bytes in a few machine words, with the size in the last byte. What
 // the tables of words compare and hash. Pure functions, any thread.
 #pragma once
 
@@ -11,46 +11,62 @@
 
 namespace mili::text {
 
-struct WordKey {
-  static constexpr size_t kMaxBytes = 15;
+// A word of 1 to kWords * 8 - 1 bytes. The last number is never 0: a word has a size.
+template <size_t kWords>
+struct LongWordKey {
+  static constexpr size_t kMaxBytes = 8 * kWords - 1;
 
-  uint64_t low = 0;
-  uint64_t high = 0;  // never 0: a word has a size
+  std::array<uint64_t, kWords> words{};
 
-  bool operator==(const WordKey&) const = default;
+  bool operator==(const LongWordKey&) const = default;
 
   uint64_t Hash() const {
-    // Either factor is odd, so that no bit of the word is lost; the first bits are the best.
-    const uint64_t mixed = low * 0x9E3779B97F4A7C15u ^ (high * 0xC2B2AE3D27D4EB4Fu);
+    // The factors are odd, so that no bit of the word is lost; the first bits are the best.
+    uint64_t mixed = words[0] * 0x9E3779B97F4A7C15u;
+    for (size_t i = 1; i < kWords; ++i) {
+      mixed = std::rotl(mixed, 23) ^ words[i] * (0xC2B2AE3D27D4EB4Fu + 2 * i);
+    }
     return (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9u;
   }
 };
+
+using WordKey = LongWordKey<2>;
+
+template <size_t kWords>
+LongWordKey<kWords> LongWordKeyOf(std::string_view word) {
+  char bytes[8 * kWords] = {};
+  std::memcpy(bytes, word.data(), word.size());
+  bytes[8 * kWords - 1] = static_cast<char>(word.size());
+  LongWordKey<kWords> key;
+  std::memcpy(key.words.data(), bytes, sizeof(bytes));
+  if constexpr (std::endian::native == std::endian::big) {
+    for (uint64_t& part : key.words) part = __builtin_bswap64(part);
+  }
+  return key;
+}
+
+inline WordKey WordKeyOf(std::string_view word) { return LongWordKeyOf<2>(word); }
 
 // The bytes of a word in its key, by its size; a table, since sizes are hard to predict.
 inline constexpr std::array<WordKey, WordKey::kMaxBytes + 1> kWordMasks = [] {
   std::array<WordKey, WordKey::kMaxBytes + 1> masks{};
   for (size_t size = 1; size <= WordKey::kMaxBytes; ++size) {
-    masks[size].low = size >= 8 ? UINT64_MAX : (uint64_t{1} << 8 * size) - 1;
-    masks[size].high = size <= 8 ? 0 : (uint64_t{1} << 8 * (size - 8)) - 1;
+    masks[size].words[0] = size >= 8 ? UINT64_MAX : (uint64_t{1} << 8 * size) - 1;
+    masks[size].words[1] = size <= 8 ? 0 : (uint64_t{1} << 8 * (size - 8)) - 1;
   }
   return masks;
 }();
 
 // The key of a word of 1 to 15 bytes, of which 16 may be read.
 inline WordKey WordKeyOfReadable(const char* word, size_t size) {
-  uint64_t halves[2];
-  std::memcpy(halves, word, sizeof(halves));
+  WordKey key;
+  std::memcpy(key.words.data(), word, 16);
   if constexpr (std::endian::native == std::endian::big) {
-    for (uint64_t& half : halves) half = __builtin_bswap64(half);
+    for (uint64_t& part : key.words) part = __builtin_bswap64(part);
   }
-  const WordKey& mask = kWordMasks[size];
-  return {halves[0] & mask.low, (halves[1] & mask.high) | uint64_t{size} << 56};
-}
-
-inline WordKey WordKeyOf(std::string_view word) {
-  char bytes[16] = {};
-  std::memcpy(bytes, word.data(), word.size());
-  return WordKeyOfReadable(bytes, word.size());
+  key.words[0] &= kWordMasks[size].words[0];
+  key.words[1] = (key.words[1] & kWordMasks[size].words[1]) | uint64_t{size} << 56;
+  return key;
 }
 
 }  // namespace mili::text

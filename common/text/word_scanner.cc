@@ -1,13 +1,10 @@
 #include "common/text/word_scanner.h"
 
-#include <algorithm>
-#include <array>
-#include <bit>
 #include <cstdint>
 #include <limits>
 
-#include "common/text/ascii_block.h"
 #include "common/text/utf8.h"
+#include "common/text/word_blocks.h"
 
 namespace mili::text {
 namespace {
@@ -139,82 +136,20 @@ size_t Qwen2Word(std::string_view word, const CharClasses& classes, int max_digi
   return text.Spaces();
 }
 
-// How many of the first bytes are in the mask; 16 or more if all are.
-uint32_t RunOf(uint32_t mask) { return std::countr_one(mask); }
-
-// What may stand in front of a word's letters: [^\r\n\p{L}\p{N}], but for the apostrophe, which may
-// begin a contraction, and what is not ASCII.
-constexpr std::array<uint8_t, 256> kLeadsLetters = [] {
-  std::array<uint8_t, 256> leads{};
-  for (int c = 0; c < 0x80; ++c) {
-    const bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-    leads[c] = !letter && !(c >= '0' && c <= '9') && c != '\r' && c != '\n' && c != '\'';
-  }
-  return leads;
-}();
-
-// The size of white space at the front that reaches to the end of what is known, as Spaces says.
-uint32_t SpacesBeforeWord(uint32_t run) { return run > 1 ? run - 1 : 1; }
-
-// The size of the word at `p` if the 16 bytes there tell, else 0.
-uint32_t Gpt2WordInBlock(const char* p) {
-  const AsciiBlock block(p);
-  const uint32_t unknown = block.NotAscii() | 1u << kBlockBytes;
-  const uint32_t space = *p == ' ' ? 1 : 0;
-  const uint32_t letters = block.Letters();
-  uint32_t run = RunOf(letters | space);
-  if (run == space) {
-    const uint32_t digits = block.Digits();
-    const uint32_t spaces = block.Spaces();
-    run = RunOf(digits | space);
-    if (run == space) {
-      if (*p == '\'') return 0;
-      run = RunOf(~(letters | digits | spaces | unknown) | space);
-      if (run == space) {
-        run = RunOf(spaces);
-        return (unknown >> run & 1) != 0 ? 0 : SpacesBeforeWord(run);
-      }
-    }
-  }
-  return (unknown >> run & 1) != 0 ? 0 : run;
-}
-
-uint32_t Qwen2WordInBlock(const char* p, uint32_t max_digits) {
-  const AsciiBlock block(p);
-  // Behind the block anything may follow, as behind a character that is not ASCII.
-  const uint32_t unknown = block.NotAscii() | 1u << kBlockBytes;
-  const uint32_t letters = block.Letters();
-  // A letter, or one that leads letters, and the letters behind it.
-  const uint32_t lead = kLeadsLetters[static_cast<unsigned char>(*p)];
-  uint32_t run = RunOf(letters | lead);
-  if (run > lead) return (unknown >> run & 1) != 0 ? 0 : run;
-  if ((unknown >> run & 1) != 0 || *p == '\'') return 0;
-  const uint32_t digits = block.Digits();
-  if ((digits & 1) != 0) {
-    run = std::min(RunOf(digits), max_digits);
-    return run < max_digits && (unknown >> run & 1) != 0 ? 0 : run;
-  }
-  const uint32_t spaces = block.Spaces();
-  const uint32_t newlines = block.Newlines();
-  const uint32_t space = *p == ' ' ? 1 : 0;
-  run = RunOf(~(letters | digits | spaces | unknown) | space);
-  if (run > space) {
-    run += RunOf(newlines >> run);
-    return (unknown >> run & 1) != 0 ? 0 : run;
-  }
-  run = RunOf(spaces);
-  if ((unknown >> run & 1) != 0) return 0;
-  const uint32_t ends = newlines & ((1u << run) - 1);
-  return ends != 0 ? std::bit_width(ends) : SpacesBeforeWord(run);
-}
-
-template <typename InBlock, typename AtFront>
-void Cut(std::string_view text, WordBatch& words, InBlock in_block, AtFront at_front) {
+// `starts_at` finds the words of 64 bytes of ASCII, `size_at` the size of any one.
+template <typename StartsAt, typename SizeAt>
+void Cut(std::string_view text, WordBatch& words, StartsAt starts_at, SizeAt size_at) {
   const char* p = text.data();
   const char* const end = p + text.size();
   while (p != end) {
-    size_t size = static_cast<size_t>(end - p) >= kBlockBytes ? in_block(p) : 0;
-    if (size == 0) size = at_front(std::string_view(p, end - p));
+    if (end - p >= kWordBlockBytes && static_cast<unsigned char>(*p) < 0x80) {
+      uint64_t starts = starts_at(p) & ~uint64_t{1};
+      if (starts != 0) {
+        p = words.AddAll(p, starts);
+        continue;
+      }
+    }
+    const size_t size = size_at(std::string_view(p, end - p));
     words.Add(p, size);
     p += size;
   }
@@ -223,13 +158,13 @@ void Cut(std::string_view text, WordBatch& words, InBlock in_block, AtFront at_f
 }  // namespace
 
 void CutGpt2Words(std::string_view text, const CharClasses& classes, WordBatch& words) {
-  Cut(text, words, Gpt2WordInBlock, [&](std::string_view rest) { return Gpt2Word(rest, classes); });
+  Cut(text, words, Gpt2WordStarts, [&](std::string_view rest) { return Gpt2Word(rest, classes); });
 }
 
 void CutQwen2Words(std::string_view text, const CharClasses& classes, int max_digits,
                    WordBatch& words) {
   Cut(
-      text, words, [max_digits](const char* p) { return Qwen2WordInBlock(p, max_digits); },
+      text, words, [max_digits](const char* p) { return Qwen2WordStarts(p, max_digits); },
       [&](std::string_view rest) { return Qwen2Word(rest, classes, max_digits); });
 }
 

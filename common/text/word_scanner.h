@@ -1,6 +1,6 @@
-// Finds where the words of a split pattern end. Each function is one regular expression: first its
-// words in ASCII by masks of 16 bytes, then, for what they do not tell, alternative by alternative,
-// in its order. Pure functions, any thread.
+// Finds where the words of a split pattern end. Each function is one regular expression: its
+// words in ASCII many at once (word_blocks.h), and what that leaves alternative by alternative, in
+// its order. Pure functions, any thread.
 #pragma once
 
 #include <cstddef>

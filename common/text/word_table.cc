@@ -13,7 +13,7 @@ WordTable::WordTable(size_t max_words) {
 
 void WordTable::Add(const WordKey& key, TokenId token) {
   size_t slot = key.Hash() >> slot_shift_;
-  while (slots_[slot].key.high != 0) {
+  while (slots_[slot].key.words[1] != 0) {
     if (slots_[slot].key == key) return;
     slot = (slot + 1) & (slots_.size() - 1);
   }

@@ -19,11 +19,13 @@ class WordTable {
   // Not more often than max_words; a word that is there already stays.
   void Add(const WordKey& key, TokenId token);
 
+  void Prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash >> slot_shift_]); }
+
   TokenId Find(const WordKey& key, uint64_t hash) const {
     for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & (slots_.size() - 1)) {
       const Slot& candidate = slots_[slot];
       if (candidate.key == key) return candidate.token;
-      if (candidate.key.high == 0) return kNone;
+      if (candidate.key.words[1] == 0) return kNone;
     }
   }
 

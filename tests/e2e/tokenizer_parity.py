@@ -3,12 +3,12 @@
 difference, showing the text.
 
     python3 -m venv .venv && .venv/bin/pip install tokenizers==0.23.3
-    .venv/bin/python tests/e2e/tokenizer_parity.py [--mili build/cpu/bin/mili] [--seed N] [FOLDER ...]
+    .venv/bin/python tests/e2e/tokenizer_parity.py [--texts N] [--seed N] [FOLDER ...]
 
 Folders with a tokenizer.json; without any, those of tests/data/tokenizers and, where the variables
 MILI_TEST_QWEN3_TOKENIZER and MILI_TEST_TOKENIZERS (colon-separated) name some, those too. Per
-tokenizer: 10,000 random texts, and every character beside a letter, a digit, a space and itself.
-Texts hold no invalid UTF-8, which the library cannot be given. Ids are decoded again, both whole
+tokenizer: 20,000 random texts (--texts says how many; a million take a night), and every character
+beside a letter, a digit, a space and itself. Texts hold no invalid UTF-8, which the library cannot be given. Ids are decoded again, both whole
 and random ones.
 """
 
@@ -28,7 +28,7 @@ except ImportError:
     sys.exit(77)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-NUM_TEXTS = 10_000
+ROUND = 20_000  # texts that are in memory at a time
 
 WORDS = """the of and to in is that it for as with was on be by this are or from at which but not have
 an they you had his her been their has would what will there if can all who more when said no time
@@ -90,9 +90,9 @@ def chunk(chance, marks):
     return "".join(chance.choice("!?.,;:-_+*/\\|()[]{}<>@#$%^&~`\"'=") for _ in range(some))
 
 
-def random_texts(chance, marks):
+def random_texts(chance, marks, num_texts):
     yield from ("", " ", "\n", "\ufeff")
-    for i in range(NUM_TEXTS):
+    for i in range(num_texts):
         if i % 500 == 0:  # a long word, or a long run
             pool = chance.choice(["a", " ", "ab", "\n ", "é", "漢字", "0123456789", "e\u0301", "!", "\r\n"])
             yield "".join(chance.choice(pool) for _ in range(chance.randint(2_000, 20_000)))
@@ -137,10 +137,20 @@ def fail(folder, what, given, ours, theirs):
              f"  mili       {json.dumps(ours)[:4000]}\n  tokenizers {json.dumps(theirs)[:4000]}")
 
 
-def compare(program, folder, seed):
+def compare(program, folder, seed, num_texts):
     chance = random.Random(seed)
     reference = load(folder)
-    texts = list(random_texts(chance, tokens_of(folder))) + list(every_code_point())
+    num_lists = 0
+    for done in range(0, num_texts, ROUND):
+        texts = list(random_texts(chance, tokens_of(folder), min(ROUND, num_texts - done)))
+        if done == 0:
+            texts += every_code_point()
+        num_lists += compare_texts(program, folder, chance, reference, texts)
+    return f"{folder.name}: {num_texts} texts and {num_lists} lists of ids agree"
+
+
+def compare_texts(program, folder, chance, reference, texts):
+    reference.encode_special_tokens = False
     mili = Mili(program, folder)
     ours = mili.run(texts)
     theirs = []
@@ -153,7 +163,7 @@ def compare(program, folder, seed):
             fail(folder, "encoding", text, a, b)
 
     # As text of users is read: special tokens stay text, nothing is added.
-    plain = texts[: NUM_TEXTS // 2]
+    plain = texts[: ROUND // 2]
     reference.encode_special_tokens = True
     expected = reference.encode_batch_fast(plain, add_special_tokens=False)
     ours = mili.run(plain, "--no-parse-special", "--no-add-special-tokens")
@@ -162,7 +172,7 @@ def compare(program, folder, seed):
             fail(folder, "encoding without special tokens", text, a, b.ids)
 
     size = reference.get_vocab_size(with_added_tokens=True)
-    lists = theirs[: NUM_TEXTS // 2]
+    lists = theirs[: ROUND // 2]
     lists += [[chance.randrange(size) for _ in range(chance.randint(0, 30))] for _ in range(3000)]
     for skip in (False, True):
         decoded = mili.run(lists, "--decode", *["--skip-special-tokens"] * skip)
@@ -170,7 +180,7 @@ def compare(program, folder, seed):
         for ids, a, b in zip(lists, decoded, expected, strict=True):
             if a != b:
                 fail(folder, f"decoding with skip_special_tokens={skip}", ids, a, b)
-    return f"{folder.name}: {len(texts)} texts and {len(lists)} lists of ids agree"
+    return len(lists)
 
 
 def folders_of(arguments):
@@ -188,9 +198,10 @@ def main():
     parser.add_argument("--mili", default=f"{bin_dir}/mili", help="the program")
     parser.add_argument("folders", nargs="*", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--texts", type=int, default=20_000, help="random texts for each tokenizer")
     arguments = parser.parse_args()
     with concurrent.futures.ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(compare, arguments.mili, f, arguments.seed)
+        jobs = [pool.submit(compare, arguments.mili, f, arguments.seed, arguments.texts)
                 for f in folders_of(arguments)]
         for job in jobs:
             try:

@@ -87,5 +87,28 @@ TEST(TokenizerTest, EncodesAndDecodesOnManyThreadsAtOnce) {
   EXPECT_EQ(num_wrong, 0);
 }
 
+// What one thread remembers the others find; whatever they meet, the ids are the same.
+TEST(SharedTokenizerTest, GivesTheSameIdsToAllThreads) {
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTestTokenizer("qwen");
+  std::vector<std::string> texts;
+  std::vector<std::vector<TokenId>> expected;
+  for (int i = 0; i < 200; ++i) {
+    std::string text;
+    for (int j = 0; j < 40; ++j) text += " word" + std::string(1 + (i * j) % 30, 'a' + j % 26);
+    expected.push_back(LoadTestTokenizer("qwen")->Encode(text, {}));
+    texts.push_back(std::move(text));
+  }
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < texts.size(); ++i) {
+        const size_t at = (i + 50 * t) % texts.size();
+        EXPECT_EQ(tokenizer->Encode(texts[at], {}), expected[at]);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 }  // namespace
 }  // namespace mili::text
