@@ -36,6 +36,10 @@ class GroupClient {
   virtual void Start(GroupListener* listener) = 0;
   // Sends a plan to every rank of the open epoch; a plan of another epoch is dropped. Never blocks.
   virtual void Send(StepPlan plan) = 0;
+  // Asks for the next result: each is held back until it is asked for, the first one not. Asking
+  // twice is asking once. A read that waits when a message comes makes gRPC answer it with a window
+  // update of its own; one that begins after the next plan has been sent travels beside that plan.
+  virtual void ReadOn() = 0;
   // Gives up the open epoch (a step is overdue); OnLost follows with `reason`.
   virtual void Abandon(absl::Status reason) = 0;
   // Ends the stream; returns when the listener will not be called any more.

@@ -56,6 +56,15 @@ class GrpcGroupClient final : public GroupClient {
     if (stream != nullptr) stream->Send(plan);
   }
 
+  void ReadOn() override {
+    std::shared_ptr<WorkerStream> stream;
+    {
+      MutexLock lock(mutex_);
+      stream = stream_;
+    }
+    if (stream != nullptr) stream->ReadOn();
+  }
+
   void Abandon(absl::Status reason) override {
     std::shared_ptr<WorkerStream> stream;
     {

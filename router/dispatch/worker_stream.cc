@@ -46,6 +46,12 @@ void WorkerStream::Enqueue(worker::v1::AttachRequest message) {
   if (to_write_.size() == 1) StartWrite(&to_write_.front());
 }
 
+void WorkerStream::ReadOn() {
+  MutexLock lock(mutex_);
+  if (!std::exchange(is_read_due_, false) || is_over_) return;
+  StartRead(&response_);
+}
+
 void WorkerStream::Cancel(absl::Status reason) {
   {
     MutexLock lock(mutex_);
@@ -85,7 +91,13 @@ void WorkerStream::OnReadDone(bool ok) {
       callbacks_.on_attached();
     }
   } else if (response_.has_result() && is_attached_) {
-    callbacks_.on_result(FromProto(response_.result()));
+    StepResult result = FromProto(response_.result());
+    {
+      MutexLock lock(mutex_);
+      is_read_due_ = true;
+    }
+    callbacks_.on_result(std::move(result));
+    return;
   } else {
     Cancel(absl::InternalError("the worker sent something else than `attached`, then results"));
   }

@@ -37,6 +37,8 @@ class WorkerStream final
 
   // Never blocks. After the end of the stream plans are dropped.
   void Send(const StepPlan& plan);
+  // Lets the next result come; see GroupClient.
+  void ReadOn();
   // Ends the stream; on_done gets `reason` unless it had ended by itself.
   void Cancel(absl::Status reason);
   // Ends a stream whose reads are over but whose status does not come.
@@ -59,6 +61,7 @@ class WorkerStream final
 
   Mutex mutex_;
   std::deque<worker::v1::AttachRequest> to_write_ MILI_GUARDED_BY(mutex_);  // front: in flight
+  bool is_read_due_ MILI_GUARDED_BY(mutex_) = false;  // a result came and ReadOn did not
   bool is_over_ MILI_GUARDED_BY(mutex_) = false;
   absl::Status reason_ MILI_GUARDED_BY(mutex_);
 };

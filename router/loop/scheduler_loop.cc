@@ -93,6 +93,7 @@ void SchedulerLoop::Run() {
     HandleAll(mailbox_.TakeAll(NextWake()));
     CheckDeadlines();
     SendPlans();
+    client_->ReadOn();
     MoveAway();
     Publish();
     delivery_.Send();

@@ -25,6 +25,7 @@ class PuppetGroup final : public GroupClient {
 
   void Start(GroupListener* listener) override;
   void Send(StepPlan plan) override;
+  void ReadOn() override {}  // its results come at once
   void Abandon(absl::Status reason) override;
   void Stop() override;
   std::vector<std::string> addresses() const override { return {address_}; }

@@ -18,6 +18,11 @@ using Reactor = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
 // A router keeps a handful of steps in flight; this many unread is a broken peer.
 constexpr size_t kMaxQueuedResponses = 1024;
 
+// A router has a step computed and one waiting; the plan after them answers a result. So there is
+// nothing to read before that result is out, and a read that waits when its message comes costs a
+// window update of its own, which wakes the router once more.
+constexpr int kMaxUnanswered = 2;
+
 class AttachReactor final : public Reactor {
  public:
   AttachReactor(LoadState* load_state, Logger* log, std::string peer)
@@ -31,6 +36,13 @@ class AttachReactor final : public Reactor {
   void OnReadDone(bool ok) override {
     absl::Status status = ok ? Handle() : absl::OkStatus();
     if (!ok || !status.ok()) return End(std::move(status));
+    {
+      MutexLock lock(mutex_);
+      if (num_unanswered_ >= kMaxUnanswered) {
+        is_read_due_ = true;
+        return;
+      }
+    }
     StartRead(&request_);
   }
   void OnWriteDone(bool ok) override {
@@ -78,6 +90,10 @@ class AttachReactor final : public Reactor {
       }
       absl::StatusOr<StepPlan> plan = FromProto(request_.plan());
       if (!plan.ok()) return plan.status();
+      {
+        MutexLock lock(mutex_);
+        ++num_unanswered_;
+      }
       return engine_->Post(*std::move(plan));
     }
     if (!request_.has_attach()) {
@@ -120,8 +136,14 @@ class AttachReactor final : public Reactor {
       MutexLock lock(mutex_);
       if (is_ending_) return;
       if (responses_.size() < kMaxQueuedResponses) {
+        if (response.has_result()) --num_unanswered_;
         responses_.push_back(std::move(response));
-        return Advance();
+        Advance();
+        if (is_read_due_ && num_unanswered_ < kMaxUnanswered) {
+          is_read_due_ = false;
+          StartRead(&request_);
+        }
+        return;
       }
     }
     End(absl::ResourceExhaustedError("the router does not read its results"));
@@ -177,6 +199,8 @@ class AttachReactor final : public Reactor {
   std::deque<v1::AttachResponse> responses_;
   v1::AttachResponse response_;  // the one being written
   bool is_writing_ = false;
+  int num_unanswered_ = 0;    // plans read whose result is not yet written
+  bool is_read_due_ = false;  // as soon as there are fewer of them
   bool has_left_ = false;
   bool is_ending_ = false;
   bool is_finished_ = false;

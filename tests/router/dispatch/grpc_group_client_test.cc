@@ -122,7 +122,32 @@ TEST_F(GrpcGroupClientTest, DescribesAttachesAndStreamsResultsInOrder) {
     const auto result = listener_.Await<StepResult>();
     EXPECT_EQ(result.step_id, StepId(step));
     EXPECT_EQ(result.rows.at(0).tokens.size(), 1u);
+    client_->ReadOn();
+    client_->ReadOn();  // asking twice is asking once
   }
+}
+
+TEST_F(GrpcGroupClientTest, AbandonsAnEpochWhoseNextResultIsHeldBack) {
+  puppet_.Start();
+  Connect();
+  const Epoch first = listener_.Await<NewsListener::Attached>().epoch;
+  client_->Send(PlanOfOneRow(first, 1));
+  client_->Send(PlanOfOneRow(first, 2));
+  listener_.Await<StepResult>();
+  client_->Abandon(absl::DeadlineExceededError("a step is overdue"));
+  EXPECT_EQ(listener_.Await<NewsListener::Lost>().reason.message(), "a step is overdue");
+  EXPECT_GT(listener_.Await<NewsListener::Attached>().epoch, first);
+}
+
+TEST_F(GrpcGroupClientTest, NoticesALostWorkerWhenItAsksForTheNextResult) {
+  puppet_.Start();
+  Connect();
+  const Epoch epoch = listener_.Await<NewsListener::Attached>().epoch;
+  client_->Send(PlanOfOneRow(epoch, 1));
+  listener_.Await<StepResult>();
+  puppet_.Kill();
+  client_->ReadOn();
+  EXPECT_EQ(listener_.Await<NewsListener::Lost>().epoch, epoch);
 }
 
 TEST_F(GrpcGroupClientTest, DropsPlansOfAnotherEpoch) {
