@@ -49,22 +49,6 @@ struct Isa {
     return _mm_cvtsi128_si32(s);
   }
 
-  static MILI_INLINE F ReduceRows(const F* rows) {
-    __m256 pairs[4], quads[2];
-    for (int i = 0; i < 4; ++i) {
-      pairs[i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]) +
-                 _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; ++i) {
-      const __m256d lo = _mm256_castps_pd(pairs[2 * i]);
-      const __m256d hi = _mm256_castps_pd(pairs[2 * i + 1]);
-      quads[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(lo, hi)) +
-                 _mm256_castpd_ps(_mm256_unpackhi_pd(lo, hi));
-    }
-    return _mm256_permute2f128_ps(quads[0], quads[1], 0x20) +
-           _mm256_permute2f128_ps(quads[0], quads[1], 0x31);
-  }
-
   static MILI_INLINE F LoadHalf(const void* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }

@@ -34,25 +34,6 @@ struct Isa {
     return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v));
   }
 
-  static MILI_INLINE F ReduceRows(const F* rows) {
-    __m512 pairs[8], quads[4];
-    for (int i = 0; i < 8; ++i) {  // in each 128-bit lane: a0+a2, b0+b2, a1+a3, b1+b3
-      pairs[i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]) +
-                 _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
-    }
-    for (int i = 0; i < 4; ++i) {  // in each 128-bit lane: a, b, c, d
-      const __m512d lo = _mm512_castps_pd(pairs[2 * i]);
-      const __m512d hi = _mm512_castps_pd(pairs[2 * i + 1]);
-      quads[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi)) +
-                 _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi));
-    }
-    const __m512 ab = _mm512_shuffle_f32x4(quads[0], quads[1], 0x88) +
-                      _mm512_shuffle_f32x4(quads[0], quads[1], 0xdd);
-    const __m512 cd = _mm512_shuffle_f32x4(quads[2], quads[3], 0x88) +
-                      _mm512_shuffle_f32x4(quads[2], quads[3], 0xdd);
-    return _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd);
-  }
-
   static MILI_INLINE F LoadHalf(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   }

@@ -30,10 +30,6 @@ struct Isa {
     return a > b ? a : b;
   }
   static MILI_INLINE int32_t ReduceAddInt(I v) { return v[0] + v[1] + v[2] + v[3]; }
-  static MILI_INLINE F ReduceRows(const F* rows) {
-    return F{ReduceAdd(rows[0]), ReduceAdd(rows[1]), ReduceAdd(rows[2]), ReduceAdd(rows[3])};
-  }
-
   static MILI_INLINE I Load16(const void* p) {
     uint16_t v[4];
     __builtin_memcpy(v, p, sizeof(v));

@@ -16,7 +16,6 @@
 //   F Fma(F a, F b, F c);                              // a * b + c
 //   float ReduceAdd(F), ReduceMax(F);                  // in a fixed order
 //   int32_t ReduceMaxInt(I), ReduceAddInt(I);
-//   F ReduceRows(F rows[kLanes]);                      // lane i = sum of rows[i]
 //   F LoadHalf(const void*), LoadBf16(const void*);    // kLanes values, no alignment
 //   void StoreBf16(void*, F);                          // to nearest even
 //   void StoreBytes(int8_t*, I);                       // the lanes, which fit a byte

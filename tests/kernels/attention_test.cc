@@ -181,7 +181,7 @@ TEST_P(AttentionTest, MatchesAPlainSoftmax) {
 
 TEST_P(AttentionTest, ChunksAndThreadsDoNotMatter) {
   const Shape& shape = std::get<1>(GetParam());
-  const AttentionCase c(shape, {67, 5, 131}, rng_);
+  const AttentionCase c(shape, {67, 5, 211}, rng_);
   const int64_t row = shape.num_heads * shape.head_dim;
   const auto whole = c.Run(table(), c.Starts(), c.contexts(), 1);
   for (const int num_threads : {2, 3, 5}) {
@@ -209,6 +209,27 @@ TEST_P(AttentionTest, ChunksAndThreadsDoNotMatter) {
     }
     ASSERT_TRUE(SameBits(whole, pieces)) << "trial " << trial;
   }
+}
+
+TEST_P(AttentionTest, TheRestOfTheBatchDoesNotMatter) {
+  const Shape& shape = std::get<1>(GetParam());
+  const AttentionCase c(shape, {90, 33, 64, 1}, rng_);
+  const int64_t row = shape.num_heads * shape.head_dim;
+  const auto together = c.Run(table(), c.Starts(), c.contexts(), 2);
+  std::vector<float> alone;
+  for (size_t s = 0; s < c.contexts().size(); ++s) {
+    // A prompt in one piece but for its last token, which is decoded.
+    std::vector<int64_t> begin = c.Starts();
+    std::vector<int64_t> end = c.Starts();
+    end[s] = c.contexts()[s] - 1;
+    const auto prompt = c.Run(table(), begin, end, 1);
+    begin[s] = end[s]++;
+    const auto last = c.Run(table(), begin, end, 1);
+    alone.insert(alone.end(), prompt.begin(), prompt.end());
+    alone.insert(alone.end(), last.begin(), last.end());
+  }
+  ASSERT_EQ(alone.size() % row, 0u);
+  EXPECT_TRUE(SameBits(together, alone));
 }
 
 std::string NameOfShape(const testing::TestParamInfo<std::tuple<std::string, Shape>>& info) {
