@@ -119,7 +119,7 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
 }
 
 bool CpuPool::Enter(uint32_t* seen) {
-  uint32_t state = state_.load(std::memory_order_relaxed);
+  uint32_t state = state_.load(std::memory_order_acquire);
   while ((state & kClosed) == 0) {
     if (!state_.compare_exchange_weak(state, state + kInside)) continue;
     *seen = state / kLoop;
@@ -146,7 +146,10 @@ void CpuPool::HelperMain(int thread_idx) {
     }
     if (stopping_.load()) return;
     pace.Pass();  // outside of a loop, where nobody waits for it
-    if (!Enter(&seen)) continue;
+    if (!Enter(&seen)) {
+      if (stopping_.load()) return;  // what it missed may have been the call to stop
+      continue;
+    }
     task_(context_, thread_idx);
     if ((state_.fetch_sub(kInside) & (kClosed - 1)) == 1 && caller_sleeps_.load()) {
       FutexWakeAll(state_);
