@@ -9,6 +9,7 @@
 #include <absl/strings/str_split.h>
 #include <nlohmann/json.hpp>
 
+#include "common/formats/quantized_source.h"
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
 #include "tools/mili/model_path.h"
@@ -32,6 +33,7 @@ struct Flags {
   std::string model;
   ReportOptions options;
   std::string kv_cache_dtype = "bf16";
+  std::string quantization = "none";
   bool json = false;
   bool tensors = true;
 };
@@ -207,6 +209,11 @@ int RunInspect(const CommandLineArgs& args) {
       {.name = "json", .target = &flags.json, .value_name = "", .help = "Print one JSON object."});
   table.Add(
       {.name = "tensors", .target = &flags.tensors, .value_name = "", .help = "List all tensors."});
+  table.Add({.name = "quantization",
+             .target = &flags.quantization,
+             .value_name = "none|q8_0|q4_k",
+             .help = "Show the model as serve --quantization would load it.",
+             .choices = {"none", "q8_0", "q4_k"}});
   table.AddSection("Memory");
   table.Add({.name = "max-model-len",
              .target = &flags.options.limits.max_model_len,
@@ -236,7 +243,8 @@ int RunInspect(const CommandLineArgs& args) {
              .choices = {"bf16", "f32"}});
   if (const std::optional<int> code = ParseFlags(table, args)) return *code;
   if (absl::Status status = CheckModelPath(flags.model); !status.ok()) return Fail(status);
-  const auto source = ModelSource::Open(flags.model);
+  auto source = ModelSource::Open(flags.model);
+  if (source.ok()) source = QuantizeWhileReading(*std::move(source), flags.quantization);
   if (!source.ok()) return Fail(source.status());
   flags.options.kv_dtype = flags.kv_cache_dtype == "f32" ? DType::kF32 : DType::kBF16;
   const auto report = Inspect(**source, flags.options);

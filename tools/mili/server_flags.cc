@@ -10,6 +10,7 @@ namespace {
 
 constexpr const char* kWorkerFlags[] = {
     "load-format",
+    "quantization",
     "max-model-len",
     "max-num-seqs",
     "max-num-batched-tokens",
@@ -53,6 +54,12 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .value_name = "auto|safetensors|gguf",
              .help = "What the model must be stored as.",
              .choices = {"auto", "safetensors", "gguf"}});
+  table.Add({.name = "quantization",
+             .target = &flags.quantization,
+             .value_name = "none|q8_0|q4_k",
+             .help = "Quantise the matrices of a model stored as f32, f16 or bf16 while they are "
+                     "read; mili inspect shows the outcome.",
+             .choices = {"none", "q8_0", "q4_k"}});
   table.Add({.name = "max-model-len",
              .target = &flags.max_model_len,
              .value_name = "TOKENS",

@@ -38,6 +38,7 @@ struct ServerFlags {
   absl::Duration drain_grace = absl::ZeroDuration();
   // Worker.
   std::string load_format = "auto";
+  std::string quantization = "none";
   uint32_t max_model_len = 0;
   uint32_t max_num_seqs = 32;
   uint32_t max_num_batched_tokens = 512;

@@ -14,6 +14,7 @@
 #include "common/base/strings.h"
 #include "common/base/version.h"
 #include "common/formats/model_source.h"
+#include "common/formats/quantized_source.h"
 #include "common/text/tokenizer.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/kernels.h"
@@ -135,12 +136,12 @@ absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& de
                                       const Weights::Progress& progress,
                                       const std::atomic<bool>* cancelled) {
   const absl::Time start = absl::Now();
-  MILI_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source,
-                        ModelSource::Open(settings.model));
+  MILI_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, ModelSource::Open(settings.model));
   if (settings.load_format != "auto" && settings.load_format != ToAbsl(source->format())) {
     return absl::InvalidArgumentError(absl::StrCat(settings.model, " is ", ToAbsl(source->format()),
                                                    "; --load-format is ", settings.load_format));
   }
+  MILI_ASSIGN_OR_RETURN(source, QuantizeWhileReading(std::move(source), settings.quantization));
   LoadedModel model;
   model.config = source->config();
   const int num_threads = device.pool->num_threads();

@@ -16,6 +16,7 @@ namespace mili::worker {
 struct Settings {
   std::string model;
   std::string load_format = "auto";
+  std::string quantization = "none";
   std::string listen = "127.0.0.1:50061";
   std::string metrics_host = "127.0.0.1";
   uint32_t metrics_port = 9401;  // 0: any free one
