@@ -173,9 +173,11 @@ void AttendRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t 
   StartRows<Isa>(p, item, begin, end, &tile);
   const uint32_t* pages = p.page_table + item.seq * p.page_table_stride;
   const int64_t longest = tile.length[tile.num_rows - 1];
+  // Many rows compute for longer than a block takes to come.
+  const int64_t ahead_end = tile.num_rows <= 16 ? longest : 0;
   for (int64_t first = 0; first < longest; first += kBlockPositions) {
     const int64_t count = MinOf(kBlockPositions, longest - first);
-    LoadBlock<Isa>(p.kv, pages, item.kv_head, first, count, p.head_dim, &block);
+    LoadBlock<Isa>(p.kv, pages, item.kv_head, first, count, ahead_end, p.head_dim, &block);
     TakeBlock<Isa>(block, first, count, p.head_dim, p.scale, &tile);
   }
   const int64_t group = p.num_heads / p.num_kv_heads;

@@ -99,19 +99,31 @@ MILI_INLINE void WidenV(DType dtype, const std::byte* in, int64_t n, float* out)
   for (; i < n; ++i) out[i] = KvAt(dtype, in, i);
 }
 
-// Positions [first, first + count) of a head; `pages` are the sequence's. Columns of K beyond them
-// hold anything.
+MILI_INLINE void Prefetch(const std::byte* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
+// Positions [first, first + count) of a head; `pages` are the sequence's. Columns of K beyond
+// them hold anything. Calls for the positions of the next block, if they lie before `ahead_end`:
+// their runs are too short for the processor to see them coming.
 template <typename Isa>
 void LoadBlock(const KvLayer& kv, const uint32_t* pages, int64_t kv_head, int64_t first,
-               int64_t count, int64_t head_dim, KvBlock* block) {
+               int64_t count, int64_t ahead_end, int64_t head_dim, KvBlock* block) {
   const int64_t dims = kv.dtype == DType::kBF16 ? 2 * Isa::kLanes : Isa::kLanes;
   const int64_t element = kv.dtype == DType::kBF16 ? 2 : 4;
   const bool is_regular = kv.page_size_tokens % Isa::kLanes == 0 && head_dim % dims == 0;
+  const auto offset_of = [&](int64_t position) {
+    return pages[position / kv.page_size_tokens] * kv.page_stride + kv_head * kv.head_stride +
+           position % kv.page_size_tokens * head_dim;
+  };
   for (int64_t done = 0; done < count;) {
     const int64_t in_page = (first + done) % kv.page_size_tokens;
     const int64_t n = MinOf(MinOf(Isa::kLanes, kv.page_size_tokens - in_page), count - done);
-    const int64_t offset = pages[(first + done) / kv.page_size_tokens] * kv.page_stride +
-                           kv_head * kv.head_stride + in_page * head_dim;
+    const int64_t offset = offset_of(first + done);
+    if (const int64_t next = first + done + kBlockPositions; next < ahead_end) {
+      Prefetch(kv.v + offset_of(next) * element, n * head_dim * element);
+      Prefetch(kv.k + offset_of(next) * element, n * head_dim * element);
+    }
     WidenV<Isa>(kv.dtype, kv.v + offset * element, n * head_dim, block->v + done * head_dim);
     if (is_regular) {  // a page is there whole, so what is beyond `count` can be read
       TurnK<Isa>(kv.dtype, kv.k + offset * element, head_dim, block->k + done);
