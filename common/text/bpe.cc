@@ -39,7 +39,7 @@ void Bpe::AddWholeWords(const TokenBytes& bytes, bool ignore_merges) {
     if (word.empty() || !bytes.IsByteLevel(id)) continue;
     if (!ignore_merges && (search_ == nullptr || !search_->IsReached(id))) continue;
     if (word.size() <= WordKey::kMaxBytes) {
-      words_.Add(WordKeyOf(word), id);
+      words_.Add(WordKey::Of(word), id);
     } else if (ignore_merges) {
       long_words_.emplace(word, id);
     }
@@ -66,16 +66,21 @@ size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* rea
   std::array<uint64_t, kGroup> hashes;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
-    if (word.size() > WordKey::kMaxBytes) continue;
+    if (word.size() > WordKey::kMaxBytes) {
+      if (word.size() > LongKey::kMaxBytes) continue;
+      hashes[i] = LongKey::Of(word).Hash();
+      long_cache_.Prefetch(hashes[i]);
+      continue;
+    }
     keys[i] = readable_end - word.data() >= 16 ? WordKeyOfReadable(word.data(), word.size())
-                                               : WordKeyOf(word);
+                                               : WordKey::Of(word);
     hashes[i] = keys[i].Hash();
     words_.Prefetch(hashes[i]);
   }
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
     if (word.size() > WordKey::kMaxBytes) {
-      out += EncodeLong(word, out);
+      out += EncodeLong(word, hashes[i], out);
       continue;
     }
     if (const TokenId token = words_.Find(keys[i], hashes[i]); token != WordTable::kNone) {
@@ -92,16 +97,15 @@ size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* rea
   return out - begin;
 }
 
-size_t Bpe::EncodeLong(std::string_view word, TokenId* out) const {
+size_t Bpe::EncodeLong(std::string_view word, uint64_t hash, TokenId* out) const {
   if (!long_words_.empty()) {
     if (const auto token = long_words_.find(ToAbsl(word)); token != long_words_.end()) {
       *out = token->second;
       return 1;
     }
   }
-  if (word.size() > LongWordCache::Key::kMaxBytes) return EncodeNew(word, out);
-  const auto key = LongWordKeyOf<6>(word);
-  const uint64_t hash = key.Hash();
+  if (word.size() > LongKey::kMaxBytes) return EncodeNew(word, out);
+  const LongKey key = LongKey::Of(word);
   size_t count = long_cache_.Find(key, hash, out);
   if (count == 0) {
     count = EncodeNew(word, out);

@@ -38,6 +38,7 @@ bool KnowsEveryByte(const ByteIds& ids);
 class Bpe {
   using ShortWordCache = WordCache<2, 10, 16>;  // 4 MiB
   using LongWordCache = WordCache<6, 18, 16>;   // 8 MiB
+  using LongKey = LongWordCache::Key;
 
  public:
   // `bytes` is that of the vocabulary. Both are read during the call only.
@@ -58,8 +59,8 @@ class Bpe {
   size_t EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
                      TokenId* out) const;
   void AddWholeWords(const TokenBytes& bytes, bool ignore_merges);
-  // Of a word too long for the table.
-  size_t EncodeLong(std::string_view word, TokenId* out) const;
+  // Of a word too long for the table; `hash` is that of its LongKey, if it has one.
+  size_t EncodeLong(std::string_view word, uint64_t hash, TokenId* out) const;
   size_t EncodeNew(std::string_view word, TokenId* out) const;
   // The initial symbols of the word: one a byte, but for unknown bytes.
   size_t PutSymbols(std::string_view word, TokenId* out) const;

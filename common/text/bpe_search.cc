@@ -1,12 +1,13 @@
 #include "common/text/bpe_search.h"
 
-#include <algorithm>
+#include <atomic>
 
 namespace mili::text {
 namespace {
 
 constexpr size_t kMaxTokenBytes = size_t{64} << 20;
 constexpr uint32_t kNoLimit = UINT32_MAX;
+static_assert(Vocabulary::kMaxIds <= 1u << 22);
 
 // Places of a word from which no token leads on. Short words, nearly all, need one number.
 class DeadEnds {
@@ -35,6 +36,7 @@ std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const Toke
   if (bytes.size_bytes() > kMaxTokenBytes || !search->Derive(byte_ids, bytes, rules))
     return nullptr;
   search->AddTrie(bytes);
+  search->verdicts_.resize(size_t{1} << kVerdictsLog2);
   return search;
 }
 
@@ -96,6 +98,18 @@ bool BpeSearch::Stay(TokenId left, TokenId right, uint32_t limit) const {
   }
 }
 
+bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
+  // Ids are below 2^22; the lowest bit is the verdict, the next is set.
+  const uint64_t pair = uint64_t{left} << 24 | uint64_t{right} << 2 | 2;
+  const std::atomic_ref<uint64_t> place(
+      verdicts_[pair * 0x9E3779B97F4A7C15u >> (64 - kVerdictsLog2)]);
+  const uint64_t known = place.load(std::memory_order_relaxed);
+  if ((known | 1) == (pair | 1)) return (known & 1) != 0;
+  const bool stay = Stay(left, right, kNoLimit);
+  place.store(pair | (stay ? 1 : 0), std::memory_order_relaxed);
+  return stay;
+}
+
 size_t BpeSearch::Encode(const char* word, size_t size, TokenId* out) const {
   DeadEnds dead(size);
   size_t count = 0;
@@ -106,7 +120,7 @@ size_t BpeSearch::Encode(const char* word, size_t size, TokenId* out) const {
     // at first.
     while (token != kNone) {
       const size_t end = at + tokens_[token].size_bytes;
-      if (!dead.At(end) && (count == 0 || Stay(out[count - 1], token, kNoLimit))) break;
+      if (!dead.At(end) && (count == 0 || AreNeighbours(out[count - 1], token))) break;
       token = trie_->ShorterThan(token);
     }
     if (token == kNone) {

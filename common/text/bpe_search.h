@@ -59,11 +59,17 @@ class BpeSearch {
   // Whether no rule of a rank below `limit` merges across the border between the two while they
   // are made. Ranks + 1; the rule for the pair itself counts.
   bool Stay(TokenId left, TokenId right, uint32_t limit) const;
+  // The same without a limit, remembered.
+  bool AreNeighbours(TokenId left, TokenId right) const;
 
   const PairRanks& ranks_;
   std::vector<Token> tokens_;              // by id
   std::vector<uint32_t> byte_pair_ranks_;  // [65536]: rank + 1 of two bytes' rule; 0: none
   std::unique_ptr<TokenTrie> trie_;
+  // Pairs that were judged: left, right and the verdict in one number, so that any thread may read
+  // and write it; a later pair takes the place of an earlier one.
+  static constexpr int kVerdictsLog2 = 16;
+  mutable std::vector<uint64_t> verdicts_;  // [1 << kVerdictsLog2], used as atomics; 0: none
 };
 
 }  // namespace mili::text

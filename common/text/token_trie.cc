@@ -157,6 +157,30 @@ TokenTrie::TokenTrie(std::vector<Token> tokens) {
   for (const Token& token : tokens) end = std::max(end, token.id + 1);
   shorter_.resize(end, kNone);
   TrieBuilder(tokens, *this);
+  AddStarts();
+}
+
+void TokenTrie::AddStarts() {
+  starts_.resize(1 << 16);
+  const auto step = [this](uint64_t node, uint32_t byte, TokenId& longest) -> uint64_t {
+    const uint64_t next = nodes_[BaseOf(node) + byte];
+    if (LabelOf(next) != byte + 1) return 0;
+    if (const uint32_t token = TokenOf(next)) longest = token - 1;
+    return next;
+  };
+  for (uint32_t a = 0xE0; a <= 0xEF; ++a) {
+    TokenId one = kNone;
+    const uint64_t first = step(nodes_[0], a, one);
+    for (uint32_t b = 0x80; b <= 0xBF; ++b) {
+      TokenId two = one;
+      const uint64_t second = first == 0 ? 0 : step(first, b, two);
+      for (uint32_t c = 0x80; c <= 0xBF; ++c) {
+        TokenId three = two;
+        const uint64_t third = second == 0 ? 0 : step(second, c, three);
+        starts_[StartOf(a, b, c)] = {third, three};
+      }
+    }
+  }
 }
 
 }  // namespace mili::text

@@ -26,10 +26,18 @@ class TokenTrie {
   TokenId Longest(const char* text, size_t size) const {
     TokenId longest = kNone;
     uint64_t node = nodes_[0];
-    for (size_t i = 0; i < size; ++i) {
-      const auto byte = static_cast<unsigned char>(text[i]);
-      node = nodes_[BaseOf(node) + byte];
-      if (LabelOf(node) != byte + 1u) break;
+    size_t i = 0;
+    const auto byte_at = [text](size_t at) { return static_cast<unsigned char>(text[at]); };
+    if (size >= 3 && byte_at(0) >= 0xE0 && byte_at(0) <= 0xEF && byte_at(1) >= 0x80 &&
+        byte_at(1) <= 0xBF && byte_at(2) >= 0x80 && byte_at(2) <= 0xBF) {
+      const Start& start = starts_[StartOf(byte_at(0), byte_at(1), byte_at(2))];
+      longest = start.longest;
+      node = start.node;
+      i = 3;
+    }
+    for (; i < size; ++i) {
+      node = nodes_[BaseOf(node) + byte_at(i)];
+      if (LabelOf(node) != byte_at(i) + 1u) break;
       if (const uint32_t token = TokenOf(node)) longest = token - 1;
     }
     return longest;
@@ -47,9 +55,20 @@ class TokenTrie {
   static uint32_t LabelOf(uint64_t node) { return node >> kLabelShift & 0x1FF; }
   static uint32_t BaseOf(uint64_t node) { return static_cast<uint32_t>(node >> kBaseShift); }
 
+  // What three bytes from U+0800 to U+FFFF lead to at once, since most text beyond ASCII begins so.
+  struct Start {
+    uint64_t node = 0;  // without children if there is none
+    TokenId longest = kNone;
+  };
+  static size_t StartOf(unsigned char a, unsigned char b, unsigned char c) {
+    return size_t{a & 0x0Fu} << 12 | size_t{b & 0x3Fu} << 6 | (c & 0x3Fu);
+  }
+  void AddStarts();
+
   friend class TrieBuilder;
   std::vector<uint64_t> nodes_;  // [0] is the root; 256 free ones at the end
   std::vector<TokenId> shorter_;
+  std::vector<Start> starts_;  // [65536]
 };
 
 }  // namespace mili::text

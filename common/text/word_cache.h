@@ -27,7 +27,9 @@ class WordCache {
       : entries_(static_cast<Entry*>(std::calloc(size_t{1} << kEntriesLog2, sizeof(Entry)))) {}
 
   void Prefetch(uint64_t hash) const {
-    if (entries_ != nullptr) __builtin_prefetch(&entries_[FirstOf(hash)]);
+    if (entries_ == nullptr) return;
+    const char* const entry = reinterpret_cast<const char*>(&entries_[FirstOf(hash)]);
+    for (size_t at = 0; at < sizeof(Entry); at += 64) __builtin_prefetch(entry + at);
   }
 
   // Writes the word's tokens to `out`, which has room for kMaxTokens, and says how many; 0:

@@ -16,9 +16,26 @@ template <size_t kWords>
 struct LongWordKey {
   static constexpr size_t kMaxBytes = 8 * kWords - 1;
 
-  std::array<uint64_t, kWords> words{};
+  std::array<uint64_t, kWords> words;
 
-  bool operator==(const LongWordKey&) const = default;
+  static LongWordKey Of(std::string_view word) {
+    char bytes[8 * kWords] = {};
+    std::memcpy(bytes, word.data(), word.size());
+    bytes[kMaxBytes] = static_cast<char>(word.size());
+    LongWordKey key;
+    std::memcpy(key.words.data(), bytes, sizeof(bytes));
+    if constexpr (std::endian::native == std::endian::big) {
+      for (uint64_t& part : key.words) part = __builtin_bswap64(part);
+    }
+    return key;
+  }
+
+  // By hand: that of std::array calls memcmp.
+  bool operator==(const LongWordKey& other) const {
+    uint64_t difference = 0;
+    for (size_t i = 0; i < kWords; ++i) difference |= words[i] ^ other.words[i];
+    return difference == 0;
+  }
 
   uint64_t Hash() const {
     // The factors are odd, so that no bit of the word is lost; the first bits are the best.
@@ -31,21 +48,6 @@ struct LongWordKey {
 };
 
 using WordKey = LongWordKey<2>;
-
-template <size_t kWords>
-LongWordKey<kWords> LongWordKeyOf(std::string_view word) {
-  char bytes[8 * kWords] = {};
-  std::memcpy(bytes, word.data(), word.size());
-  bytes[8 * kWords - 1] = static_cast<char>(word.size());
-  LongWordKey<kWords> key;
-  std::memcpy(key.words.data(), bytes, sizeof(bytes));
-  if constexpr (std::endian::native == std::endian::big) {
-    for (uint64_t& part : key.words) part = __builtin_bswap64(part);
-  }
-  return key;
-}
-
-inline WordKey WordKeyOf(std::string_view word) { return LongWordKeyOf<2>(word); }
 
 // The bytes of a word in its key, by its size; a table, since sizes are hard to predict.
 inline constexpr std::array<WordKey, WordKey::kMaxBytes + 1> kWordMasks = [] {

@@ -8,6 +8,7 @@ namespace mili::text {
 WordTable::WordTable(size_t max_words) {
   const size_t num_slots = std::bit_ceil(std::max<size_t>(max_words + max_words / 2, 64));
   slots_.resize(num_slots);
+  slot_mask_ = num_slots - 1;
   slot_shift_ = 64 - std::countr_zero(num_slots);
 }
 
@@ -15,7 +16,7 @@ void WordTable::Add(const WordKey& key, TokenId token) {
   size_t slot = key.Hash() >> slot_shift_;
   while (slots_[slot].key.words[1] != 0) {
     if (slots_[slot].key == key) return;
-    slot = (slot + 1) & (slots_.size() - 1);
+    slot = (slot + 1) & slot_mask_;
   }
   slots_[slot] = {key, token};
 }

@@ -22,8 +22,9 @@ class WordTable {
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash >> slot_shift_]); }
 
   TokenId Find(const WordKey& key, uint64_t hash) const {
-    for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & (slots_.size() - 1)) {
-      const Slot& candidate = slots_[slot];
+    const Slot* const slots = slots_.data();
+    for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & slot_mask_) {
+      const Slot& candidate = slots[slot];
       if (candidate.key == key) return candidate.token;
       if (candidate.key.words[1] == 0) return kNone;
     }
@@ -31,13 +32,14 @@ class WordTable {
 
  private:
   struct Slot {
-    WordKey key;
+    WordKey key{};
     TokenId token = kNone;
   };
 
   // Open addressing, linear probing; the key of an empty slot has no size.
   std::vector<Slot> slots_;
   int slot_shift_;
+  size_t slot_mask_;
 };
 
 }  // namespace mili::text
