@@ -8,6 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernels/cpu/kernels.h"
+#include "kernels/reference/dequant.h"
+
 namespace mili::worker {
 namespace {
 
@@ -107,6 +110,39 @@ TEST(WeightsTest, MatricesLieAsStoredAndVectorsAreWidened) {
   }
   EXPECT_EQ(layer.q_norm, nullptr);
   EXPECT_EQ(weights->head().data, weights->embed().data);  // tied
+}
+
+TEST(WeightsTest, PackedMatricesGiveTheirRowsBack) {
+  FakeSource source;
+  // Several chunks of reading, and no whole number of groups.
+  source.Add("model.layers.0.mlp.up_proj.weight", DType::kQ4_K, {70003, 256});
+  source.Add("model.layers.0.mlp.gate_proj.weight", DType::kBF16, {9001, 515});
+  const kernels::CpuKernels& kernels = kernels::BestCpuKernels();
+  Weights::Options options = Quiet(3);
+  options.kernels = &kernels;
+  const absl::StatusOr<Weights> weights = Weights::Load(source, options);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_GE(weights->size_bytes(), Weights::BytesNeeded(source, &kernels));
+  const LayerWeights& layer = weights->layers().at(0);
+  for (const auto& [matrix, name] : {std::pair{layer.up, "model.layers.0.mlp.up_proj.weight"},
+                                     {layer.gate, "model.layers.0.mlp.gate_proj.weight"},
+                                     {weights->embed(), "model.embed_tokens.weight"}}) {
+    const TensorInfo& tensor = *source.Find(name);
+    const uint64_t row_bytes = RowBytes(tensor.dtype, tensor.num_cols());
+    std::vector<std::byte> stored(row_bytes);
+    std::vector<float> expected(tensor.num_cols()), row(tensor.num_cols());
+    kernels::SingleThread pool;
+    for (uint64_t r = 0; r < tensor.num_rows(); r += r < tensor.num_rows() - 40 ? 39 : 1) {
+      for (uint64_t i = 0; i < row_bytes; ++i) {
+        stored[i] = FakeSource::ByteOf(tensor, r * row_bytes + i);
+      }
+      kernels::Dequantize(tensor.dtype, stored.data(), matrix.cols, expected.data());
+      const auto id = static_cast<uint32_t>(r);
+      kernels.embed({matrix, &id, 1, row.data()}, pool);
+      ASSERT_EQ(std::memcmp(row.data(), expected.data(), row.size() * sizeof(float)), 0)
+          << name << " row " << r;
+    }
+  }
 }
 
 TEST(WeightsTest, TellsProgressUpToAll) {
