@@ -54,7 +54,6 @@ class Matcher {
   }
 
   std::vector<uint32_t> chars_;
-  CharClasses classes_;
 };
 
 size_t Gpt2End(const Matcher& m, size_t i) {
