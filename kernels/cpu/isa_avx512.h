@@ -18,7 +18,7 @@ struct Isa {
   static constexpr int kSignedOffset = 128;
 #ifdef __AVX512BF16__
   static constexpr bool kHasBf16Dot = true;
-  static constexpr int kBf16Tokens = 16;
+  static constexpr int kBf16Tokens = 8;
 #else
   static constexpr bool kHasBf16Dot = false;
 #endif

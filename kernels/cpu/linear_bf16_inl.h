@@ -1,6 +1,6 @@
 // Linear with packed BF16 weights for instruction sets that multiply pairs of BF16. Activations are
-// rounded to BF16, to nearest even; pairs of columns are added in order to one fp32 sum, whatever
-// the number of tokens beside it.
+// rounded to BF16, to nearest even. Sum of one output, for every number of tokens beside it: over
+// runs of 512 columns in order, the sum of their even pairs plus that of their odd pairs.
 #pragma once
 
 #include "kernels/cpu/linear_output_inl.h"
@@ -11,7 +11,8 @@
 namespace mili::kernels {
 namespace {
 
-MILI_INLINE int64_t Bf16TokenBytes(int64_t cols) { return (cols + 1) / 2 * 4; }
+// Whole tiles of 32 columns, see kernels/cpu/linear_tiles_inl.h.
+MILI_INLINE int64_t Bf16TokenBytes(int64_t cols) { return (cols + 31) / 32 * 64; }
 
 // Writes token t of a panel of kTokens at `panel`: [pairs of columns][kTokens].
 template <typename Isa, int kTokens>
@@ -26,17 +27,31 @@ void RoundToken(const float* x, int64_t cols, int t, std::byte* panel) {
   }
 }
 
+// Pairs of columns whose weights and panel stay in L1 while every panel meets them.
+constexpr int64_t kBf16TilePairs = 256;
+
+// Two sums a token, of the even and the odd pairs: one alone would wait for each product.
 template <typename Isa, int kTokens>
 MILI_INLINE void AddPairs(const uint8_t* weights, const std::byte* panel, int64_t num_pairs,
                           typename Isa::F (&sums)[kTokens]) {
-  for (int64_t i = 0; i < num_pairs; ++i) {
-    __builtin_prefetch(weights + 64 * i + kPrefetchBytes);
+  typename Isa::F odd[kTokens] = {};
+  const auto add = [&](int64_t i, typename Isa::F* to) {
     const auto w = LoadAs<typename Isa::I>(weights + 64 * i);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      sums[t] = Isa::DotBf16(sums[t], w, LoadAs<int32_t>(panel + (i * kTokens + t) * 4));
+      to[t] = Isa::DotBf16(to[t], w, LoadAs<int32_t>(panel + (i * kTokens + t) * 4));
     }
+  };
+  int64_t i = 0;
+  for (; i + 2 <= num_pairs; i += 2) {
+    __builtin_prefetch(weights + 64 * i + kPrefetchBytes);
+    __builtin_prefetch(weights + 64 * i + kPrefetchBytes + 64);
+    add(i, sums);
+    add(i + 1, odd);
   }
+  if (i < num_pairs) add(i, sums);
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) sums[t] += odd[t];
 }
 
 // kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last of all.
@@ -48,11 +63,20 @@ void Bf16Rows(const LinearParams& p, const LinearPart& part, int64_t row, int64_
                         row / kPackedRows * PackedGroupBytes(DType::kBF16, cols) +
                         row % kPackedRows * 4;
   const OutputRows out = OutputRowsOf(part, row);
-  ForEachPanel<Isa::kBf16Tokens>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
-    typename Isa::F sums[decltype(size)::kValue] = {};
-    AddPairs<Isa>(weights, p.workspace + token * Bf16TokenBytes(cols), (cols + 1) / 2, sums);
-    StoreSums<Isa>(out, token, true, sums);
-  });
+  const int64_t num_pairs = (cols + 1) / 2;
+  for (int64_t first = 0; first < num_pairs; first += kBf16TilePairs) {
+    const int64_t count = MinOf(kBf16TilePairs, num_pairs - first);
+    ForEachPanel<Isa::kBf16Tokens>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
+      constexpr int kTokens = decltype(size)::kValue;
+      typename Isa::F sums[kTokens], tile[kTokens] = {};
+      LoadSums<Isa>(out, token, first == 0, sums);
+      const std::byte* panel = p.workspace + token * Bf16TokenBytes(cols);
+      AddPairs<Isa>(weights + 64 * first, panel + first * kTokens * 4, count, tile);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) sums[t] += tile[t];
+      StoreSums<Isa>(out, token, first + count == num_pairs, sums);
+    });
+  }
 }
 
 }  // namespace
