@@ -47,7 +47,10 @@ class Matcher {
   }
 
  private:
-  bool Is(size_t i, CharClass c) const { return i < size() && classes_.Of(chars_[i]) == c; }
+  bool Is(size_t i, CharClass c) const {
+    static const CharClasses kClasses;
+    return i < size() && kClasses.Of(chars_[i]) == c;
+  }
   static bool Same(uint32_t c, char letter, bool any_case) {
     const auto small = static_cast<uint32_t>(letter);
     return c == small || (any_case && (c == small - 32 || (letter == 's' && c == 0x17F)));
