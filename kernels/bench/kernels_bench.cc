@@ -1,8 +1,10 @@
-// Speed of the CPU kernels beside the read bandwidth measured in the same run:
+// Speed of the CPU kernels beside the machine's limits, measured in the same run:
 //   kernels_bench [--benchmark_filter=REGEX]
 //   MILI_BENCH_THREADS=2 MILI_BENCH_TABLE=avx2 kernels_bench
-// bytes_per_second of a linear is weights read, of attention KV read; "of_read" is its share of the
-// bandwidth. Weights are larger than the caches, as a model's are.
+// bytes_per_second of a linear is weights read, of attention KV read, else what is read and
+// written; "of_read" is its share of the bandwidth, "of_peak" the share of the rate of
+// multiply-adds. Weights are larger than the caches, as a model's are. tools/bench/cpu_kernels
+// prints a table of it.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -18,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/bench/peaks.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/kernels.h"
 #include "kernels/reference/lanes.h"
@@ -68,6 +71,7 @@ struct Setup {
   const CpuKernels& table;
   SpinningPool& pool;
   double read_bytes_per_second = 0;
+  Peaks peaks;
 };
 
 struct FreeDeleter {
@@ -88,6 +92,22 @@ Buffer RandomBytes(size_t size) {
 }
 
 constexpr size_t kReadBytes = size_t{256} << 20;
+
+// The share of the peak that multiply-adds in the measured time are, if there is such a peak.
+void ReportMacs(benchmark::State& state, int64_t macs, double macs_per_s) {
+  state.counters["mac/s"] =
+      benchmark::Counter(static_cast<double>(macs), benchmark::Counter::kIsIterationInvariantRate);
+  if (macs_per_s == 0) return;
+  state.counters["of_peak"] = benchmark::Counter(static_cast<double>(macs) / macs_per_s,
+                                                 benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// The instructions that a type of weights is multiplied by.
+double PeakOf(DType dtype, const Peaks& peaks) {
+  if (dtype == DType::kBF16 && peaks.bf16_macs_per_s > 0) return peaks.bf16_macs_per_s;
+  const bool is_float = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  return is_float ? peaks.fp32_macs_per_s : peaks.int8_macs_per_s;
+}
 
 // The share of the bandwidth that bytes in the measured time are.
 void ReportBytes(benchmark::State& state, size_t bytes, const Setup& setup) {
@@ -116,8 +136,7 @@ void BenchLinear(benchmark::State& state, Setup& setup, DType dtype, int64_t num
   params.workspace = workspace.get();
   for (auto _ : state) setup.table.linear(params, setup.pool);
   ReportBytes(state, bytes, setup);
-  state.counters["mac/s"] = benchmark::Counter(static_cast<double>(rows * kCols * num_tokens),
-                                               benchmark::Counter::kIsIterationInvariantRate);
+  ReportMacs(state, rows * kCols * num_tokens, PeakOf(dtype, setup.peaks));
 }
 
 // 16 query and 8 KV heads of 128, as in Qwen3-0.6B.
@@ -149,6 +168,8 @@ void BenchAttention(benchmark::State& state, Setup& setup, int64_t num_new, int6
                page_stride, kPage * kDim, kPage};
   for (auto _ : state) setup.table.paged_attention(params, setup.pool);
   ReportBytes(state, context * 2 * kKvHeads * kDim * element, setup);
+  const int64_t seen = num_new * (context - num_new) + num_new * (num_new + 1) / 2;
+  ReportMacs(state, seen * kHeads * 2 * kDim, setup.peaks.fp32_macs_per_s);
 }
 
 void BenchNorm(benchmark::State& state, Setup& setup, int64_t num_tokens) {
@@ -160,7 +181,49 @@ void BenchNorm(benchmark::State& state, Setup& setup, int64_t num_tokens) {
         {residual.data(), delta.data(), weight.data(), 1e-5f, num_tokens, kHidden, out.data()},
         setup.pool);
   }
-  state.SetItemsProcessed(state.iterations() * num_tokens);
+  ReportBytes(state, num_tokens * kHidden * 4 * sizeof(float), setup);  // 2 read, 2 written
+}
+
+void BenchSilu(benchmark::State& state, Setup& setup, int64_t num_tokens) {
+  constexpr int64_t kSize = 3072;
+  std::vector<float> gate(num_tokens * kSize, 0.5f), up(gate.size(), 0.25f), out(gate.size());
+  for (auto _ : state) {
+    setup.table.silu_mul({gate.data(), up.data(), num_tokens, kSize, out.data()}, setup.pool);
+  }
+  ReportBytes(state, num_tokens * kSize * 3 * sizeof(float), setup);
+}
+
+void BenchEmbed(benchmark::State& state, Setup& setup, int64_t num_tokens) {
+  constexpr int64_t kRows = 32768, kHidden = 1024;
+  const Buffer table = RandomBytes(kRows * kHidden * 2);
+  std::vector<uint32_t> ids(num_tokens);
+  std::minstd_rand rng(1);
+  for (uint32_t& id : ids) id = rng() % kRows;
+  std::vector<float> out(num_tokens * kHidden);
+  const EmbedParams params = {
+      {DType::kBF16, table.get(), kRows, kHidden}, ids.data(), num_tokens, out.data()};
+  for (auto _ : state) setup.table.embed(params, setup.pool);
+  ReportBytes(state, num_tokens * kHidden * (2 + sizeof(float)), setup);
+}
+
+// One row of Qwen3's vocabulary; the time includes the copy that renews the logits.
+void BenchSample(benchmark::State& state, Setup& setup, SampleParams params) {
+  constexpr int64_t kVocab = 151936;
+  std::vector<float> fresh(kVocab), logits(kVocab);
+  std::minstd_rand rng(1);
+  std::normal_distribution<float> normal(0, 3);
+  for (float& logit : fresh) logit = normal(rng);
+  const Buffer workspace = RandomBytes(setup.table.sample_workspace_bytes(kVocab));
+  params.logits = logits.data();
+  params.vocab_size = kVocab;
+  params.num_valid_tokens = kVocab - 267;
+  params.workspace = workspace.get();
+  for (auto _ : state) {
+    logits = fresh;
+    ++params.position;
+    benchmark::DoNotOptimize(setup.table.sample(params));
+  }
+  ReportBytes(state, kVocab * sizeof(float), setup);
 }
 
 // Reads n words, a multiple of 32, and gives something that depends on all.
@@ -188,32 +251,51 @@ double MeasureRead(Setup& setup, const std::byte* data) {
   return best;
 }
 
+template <typename Bench>
+void Add(const std::string& name, Bench bench) {
+  benchmark::RegisterBenchmark(name.c_str(), bench)->UseRealTime();
+}
+
+void RegisterSampling(Setup& setup) {
+  SampleParams greedy;
+  greedy.temperature = 0;
+  SampleParams warm;
+  warm.temperature = 0.7f;
+  SampleParams narrow = warm;
+  narrow.top_k = 50;
+  narrow.top_p = 0.95f;
+  const std::pair<const char*, SampleParams> cases[] = {
+      {"greedy", greedy}, {"temperature", warm}, {"top_k_top_p", narrow}};
+  for (const auto& [name, params] : cases) {
+    Add(std::string("sample/") + name,
+        [&setup, p = params](benchmark::State& s) { BenchSample(s, setup, p); });
+  }
+}
+
 void Register(Setup& setup) {
   for (const DType dtype :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
         DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
-    for (const int64_t num_tokens : {1, 8}) {
-      const std::string name =
-          "linear/" + std::string(NameOf(dtype)) + "/tokens:" + std::to_string(num_tokens);
-      benchmark::RegisterBenchmark(name.c_str(), [&setup, dtype, num_tokens](benchmark::State& s) {
-        BenchLinear(s, setup, dtype, num_tokens);
-      })->UseRealTime();
+    for (const int64_t tokens : {1, 4, 8, 16, 512}) {
+      Add("linear/" + std::string(NameOf(dtype)) + "/tokens:" + std::to_string(tokens),
+          [&setup, dtype, tokens](benchmark::State& s) { BenchLinear(s, setup, dtype, tokens); });
     }
   }
-  for (const auto& [num_new, context] : {std::pair<int64_t, int64_t>{1, 1024}, {512, 512}}) {
-    const std::string name =
-        "attention/new:" + std::to_string(num_new) + "/context:" + std::to_string(context);
-    benchmark::RegisterBenchmark(name.c_str(), [&setup, n = num_new,
-                                                c = context](benchmark::State& s) {
-      BenchAttention(s, setup, n, c);
-    })->UseRealTime();
+  const std::pair<int64_t, int64_t> spans[] = {{1, 1024},   {1, 8192},    {512, 512},
+                                               {512, 2048}, {2048, 2048}, {512, 8192}};
+  for (const auto& [num_new, context] : spans) {
+    Add("attention/new:" + std::to_string(num_new) + "/context:" + std::to_string(context),
+        [&setup, n = num_new, c = context](benchmark::State& s) {
+          BenchAttention(s, setup, n, c);
+        });
   }
-  for (const int64_t num_tokens : {1, 512}) {
-    benchmark::RegisterBenchmark(
-        ("norm/tokens:" + std::to_string(num_tokens)).c_str(),
-        [&setup, num_tokens](benchmark::State& s) { BenchNorm(s, setup, num_tokens); })
-        ->UseRealTime();
+  for (const int64_t tokens : {1, 16, 512}) {
+    const std::string count = "/tokens:" + std::to_string(tokens);
+    Add("norm" + count, [&setup, tokens](auto& s) { BenchNorm(s, setup, tokens); });
+    Add("silu" + count, [&setup, tokens](auto& s) { BenchSilu(s, setup, tokens); });
+    Add("embed" + count, [&setup, tokens](auto& s) { BenchEmbed(s, setup, tokens); });
   }
+  RegisterSampling(setup);
 }
 
 int Main(int argc, char** argv) {
@@ -234,8 +316,15 @@ int Main(int argc, char** argv) {
   Setup setup = {*table, pool};
   const Buffer data = RandomBytes(kReadBytes);
   setup.read_bytes_per_second = MeasureRead(setup, data.get());
+  setup.peaks = MeasurePeaks(*table, pool);
   std::printf("table %s, %d threads, read %.1f GB/s\n", table->name, pool.num_threads(),
               setup.read_bytes_per_second / 1e9);
+  benchmark::AddCustomContext("table", table->name);
+  benchmark::AddCustomContext("threads", std::to_string(pool.num_threads()));
+  benchmark::AddCustomContext("read_bytes_per_s", std::to_string(setup.read_bytes_per_second));
+  benchmark::AddCustomContext("int8_macs_per_s", std::to_string(setup.peaks.int8_macs_per_s));
+  benchmark::AddCustomContext("bf16_macs_per_s", std::to_string(setup.peaks.bf16_macs_per_s));
+  benchmark::AddCustomContext("fp32_macs_per_s", std::to_string(setup.peaks.fp32_macs_per_s));
   Register(setup);
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -1,0 +1,19 @@
+// What the machine could do at most, measured beside the kernels: the rate of multiply-adds out of
+// registers, by the widest instructions that a table of kernels uses.
+#pragma once
+
+#include "kernels/params.h"
+
+namespace mili::kernels {
+
+// Multiply-adds a second of all threads together; 0 where the table has no such instruction.
+struct Peaks {
+  double int8_macs_per_s = 0;
+  double bf16_macs_per_s = 0;
+  double fp32_macs_per_s = 0;
+};
+
+// Best of several passes, some milliseconds each.
+Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool);
+
+}  // namespace mili::kernels
