@@ -4,12 +4,34 @@
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #include "kernels/cpu/tables.h"
 
 namespace mili::kernels {
 namespace {
+
+#if defined(__x86_64__)
+// Whether the CPU has tiles of BF16 and the operating system lets this process use them. Asking
+// Linux for them (arch_prctl, ARCH_REQ_XCOMP_PERM for the state of number 18) covers all threads.
+bool HasAmx() {
+  unsigned eax, ebx, ecx, edx;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if ((edx & kBf16) == 0 || (edx & kTile) == 0) return false;
+#if defined(__linux__)
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 struct Choice {
   const char* name;
@@ -20,6 +42,7 @@ struct Choice {
 // Best first. The compiler's check of a CPU includes that the operating system saves its registers.
 constexpr Choice kChoices[] = {
 #if defined(__x86_64__)
+    {"amx", [] { return FindCpuKernels("avx512_bf16") && HasAmx(); }, AmxKernels},
     {"avx512_bf16",
      [] { return FindCpuKernels("avx512_vnni") && __builtin_cpu_supports("avx512bf16"); },
      Avx512Bf16Kernels},

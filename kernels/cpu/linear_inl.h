@@ -4,6 +4,7 @@
 #include "kernels/cpu/linear_bf16_inl.h"
 #include "kernels/cpu/linear_float_inl.h"
 #include "kernels/cpu/linear_quant_inl.h"
+#include "kernels/cpu/linear_tiles_inl.h"
 #include "kernels/cpu/share_inl.h"
 
 namespace mili::kernels {
@@ -31,7 +32,9 @@ RowBlockFunction RowBlockOf(DType dtype) {
     case DType::kF16:
       return FloatRowBlock<Isa, F16Weights<Isa>>;
     case DType::kBF16:
-      if constexpr (Isa::kHasBf16Dot) {
+      if constexpr (HasTiles<Isa>) {
+        return TileRows<Isa>;
+      } else if constexpr (Isa::kHasBf16Dot) {
         return Bf16Rows<Isa>;
       } else {
         return FloatRowBlock<Isa, Bf16Weights<Isa>>;
@@ -130,7 +133,11 @@ void Prepare(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
     if (kind != WeightKind::kBf16Pairs) return;
     FillPanels<Isa, Isa::kBf16Tokens>(
         p, pool, [&](const float* x, int t, int64_t first, auto size) {
-          RoundToken<Isa, size.kValue>(x, cols, t, panels + first * Bf16TokenBytes(cols));
+          if constexpr (HasTiles<Isa>) {
+            RoundRow<Isa>(x, cols, panels + (first + t) * Bf16TokenBytes(cols));
+          } else {
+            RoundToken<Isa, size.kValue>(x, cols, t, panels + first * Bf16TokenBytes(cols));
+          }
         });
   }
 }

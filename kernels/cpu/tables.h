@@ -6,6 +6,7 @@
 
 namespace mili::kernels {
 
+const CpuKernels& AmxKernels();
 const CpuKernels& Avx512Bf16Kernels();
 const CpuKernels& Avx512VnniKernels();
 const CpuKernels& AvxVnniKernels();

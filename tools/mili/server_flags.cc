@@ -96,11 +96,11 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .choices = {"fast", "reference"}});
   table.Add({.name = "cpu-isa",
              .target = &flags.cpu_isa,
-             .value_name = "auto|avx512_bf16|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
+             .value_name = "auto|amx|avx512_bf16|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
              .help = "Instruction set of the fast kernels; auto takes the best that this machine "
                      "has.",
-             .choices = {"auto", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2", "neon_dot",
-                         "portable"}});
+             .choices = {"auto", "amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2",
+                         "neon_dot", "portable"}});
   table.Add({.name = "threads",
              .target = &flags.threads,
              .value_name = "N",
