@@ -44,7 +44,9 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
                                  });
     if (!call.ok()) return FinishLocked(call.status());
     call_ = *std::move(call);
-    if (cancelled_) frontend_->Abandon(call_);
+    if (!cancelled_) return;
+    frontend_->Abandon(call_);
+    FinishLocked(absl::CancelledError("the call was cancelled"));
   }
 
   void OnNews() {
@@ -56,7 +58,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
   void OnWriteDone(bool ok) override {
     MutexLock lock(mutex_);
     writing_ = false;
-    if (!ok) {
+    if (!ok || cancelled_) {
       frontend_->Abandon(call_);
       return FinishLocked(absl::CancelledError("the client went away"));
     }
@@ -143,7 +145,9 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
                                  });
     if (!call.ok()) return FinishLocked(call.status());
     call_ = *std::move(call);
-    if (cancelled_) frontend_->Abandon(call_);
+    if (!cancelled_) return;
+    frontend_->Abandon(call_);
+    FinishLocked(absl::CancelledError("the call was cancelled"));
   }
 
   void OnNews() {

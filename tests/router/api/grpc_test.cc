@@ -181,6 +181,19 @@ TEST_F(GrpcTest, DeadlineOfTheCallIsTheRequests) {
   reader->Finish();
 }
 
+// The server's end waits for every call: one that is never finished would hold it for ever.
+TEST_F(GrpcTest, CallsCancelledAtAnyMomentEnd) {
+  api_.engine.hold = true;
+  size_t num_seen = 0;
+  for (int i = 0; i < 500; ++i) {
+    grpc::ClientContext context;
+    auto reader = stub_->GenerateStream(&context, TextRequest("abc"));
+    if (i % 4 != 0) api_.engine.WaitForRequest(num_seen++);  // the others may never come to it
+    context.TryCancel();
+    reader->Finish();
+  }
+}
+
 TEST_F(GrpcTest, FailureInTheMiddleIsTheStatusOfTheStream) {
   api_.engine.hold = true;
   grpc::ClientContext context;
