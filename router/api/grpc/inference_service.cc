@@ -44,9 +44,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
                                  });
     if (!call.ok()) return FinishLocked(call.status());
     call_ = *std::move(call);
-    if (!cancelled_) return;
-    frontend_->Abandon(call_);
-    FinishLocked(absl::CancelledError("the call was cancelled"));
+    if (cancelled_) Cut();
   }
 
   void OnNews() {
@@ -58,19 +56,14 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
   void OnWriteDone(bool ok) override {
     MutexLock lock(mutex_);
     writing_ = false;
-    if (!ok || cancelled_) {
-      frontend_->Abandon(call_);
-      return FinishLocked(absl::CancelledError("the client went away"));
-    }
+    if (!ok || cancelled_) return Cut();
     WriteNext();
   }
 
   void OnCancel() override {
     MutexLock lock(mutex_);
     cancelled_ = true;
-    if (call_ == nullptr) return;
-    frontend_->Abandon(call_);
-    if (!writing_) FinishLocked(absl::CancelledError("the call was cancelled"));
+    if (call_ != nullptr) Cut();
   }
 
   void OnDone() override { self_.reset(); }
@@ -106,6 +99,12 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
     message_ = std::move(queue_.front());
     queue_.pop_front();
     StartWrite(&message_);
+  }
+
+  // Nobody listens any more. A write in flight is let end first.
+  void Cut() MILI_REQUIRES(mutex_) {
+    frontend_->Abandon(call_);
+    if (!writing_) FinishLocked(absl::CancelledError("the call was cancelled"));
   }
 
   void FinishLocked(const absl::Status& status) MILI_REQUIRES(mutex_) {
@@ -145,9 +144,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
                                  });
     if (!call.ok()) return FinishLocked(call.status());
     call_ = *std::move(call);
-    if (!cancelled_) return;
-    frontend_->Abandon(call_);
-    FinishLocked(absl::CancelledError("the call was cancelled"));
+    if (cancelled_) Cut();
   }
 
   void OnNews() {
@@ -163,9 +160,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
   void OnCancel() override {
     MutexLock lock(mutex_);
     cancelled_ = true;
-    if (call_ == nullptr) return;
-    frontend_->Abandon(call_);
-    FinishLocked(absl::CancelledError("the call was cancelled"));
+    if (call_ != nullptr) Cut();
   }
 
   void OnDone() override { self_.reset(); }
@@ -189,6 +184,11 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
       usage->set_completion_tokens(usage->completion_tokens() + delta.end->num_output_tokens);
       usage->set_cached_tokens(usage->cached_tokens() + delta.end->num_cached_tokens);
     }
+  }
+
+  void Cut() MILI_REQUIRES(mutex_) {
+    frontend_->Abandon(call_);
+    FinishLocked(absl::CancelledError("the call was cancelled"));
   }
 
   void FinishLocked(const absl::Status& status) MILI_REQUIRES(mutex_) {
