@@ -201,10 +201,11 @@ struct ScoreParams {
 struct CpuKernels {
   const char* name;  // "reference", or a name that FindCpuKernels (kernels/cpu/kernels.h) knows
   DType kv_dtype;    // kF32 for the reference, else kBF16
-  // Bytes of a matrix in the layout that embed and linear want; 0: as stored. Null: always 0.
-  size_t (*packed_bytes)(DType, int64_t rows, int64_t cols) = nullptr;
+  // Bytes of a matrix in the layout that embed and linear want; 0: as stored.
+  size_t (*packed_bytes)(DType, int64_t rows, int64_t cols);
   // Lays out num_rows rows, the first of them a multiple of kPackedRows of the matrix's, at `to`,
-  // which is packed_bytes(dtype, first row, cols) into the matrix. `rows` needs no alignment.
+  // which is packed_bytes(dtype, first row, cols) into the matrix. `rows` needs no alignment. Null
+  // if packed_bytes is always 0.
   void (*pack)(DType, const std::byte* rows, int64_t num_rows, int64_t cols,
                std::byte* to) = nullptr;
   void (*embed)(const EmbedParams&, ParallelFor&);

@@ -129,8 +129,7 @@ void BenchLinear(benchmark::State& state, Setup& setup, DType dtype, int64_t num
   params.num_tokens = num_tokens;
   params.in_features = kCols;
   // Random bytes are as good packed as stored.
-  const bool is_packed =
-      setup.table.packed_bytes != nullptr && setup.table.packed_bytes(dtype, rows, kCols) != 0;
+  const bool is_packed = setup.table.packed_bytes(dtype, rows, kCols) != 0;
   params.parts[0] = {{dtype, weights.get(), rows, kCols, is_packed}, nullptr, y.data(), rows};
   params.num_parts = 1;
   params.workspace = workspace.get();

@@ -14,6 +14,7 @@ const CpuKernels& ReferenceKernels() {
   static constexpr CpuKernels kTable = {
       .name = "reference",
       .kv_dtype = DType::kF32,
+      .packed_bytes = [](DType, int64_t, int64_t) -> size_t { return 0; },
       .embed = reference::Embed,
       .add_rms_norm = reference::AddRmsNorm,
       .linear_workspace_bytes = reference::LinearWorkspaceBytes,

@@ -135,8 +135,8 @@ class Workspace {
 class LaidOut {
  public:
   LaidOut(const CpuKernels& table, const Matrix& stored)
-      : packed_(PackedBytes(table, stored)), matrix_(stored) {
-    if (PackedBytes(table, stored) == 0) return;
+      : packed_(table.packed_bytes(stored.dtype, stored.rows, stored.cols)), matrix_(stored) {
+    if (table.packed_bytes(stored.dtype, stored.rows, stored.cols) == 0) return;
     table.pack(stored.dtype, stored.data, stored.rows, stored.cols, packed_.data());
     matrix_.data = packed_.data();
     matrix_.is_packed = true;
@@ -144,12 +144,6 @@ class LaidOut {
   const Matrix& matrix() const { return matrix_; }
 
  private:
-  static size_t PackedBytes(const CpuKernels& table, const Matrix& matrix) {
-    return table.packed_bytes == nullptr
-               ? 0
-               : table.packed_bytes(matrix.dtype, matrix.rows, matrix.cols);
-  }
-
   Workspace packed_;
   Matrix matrix_;
 };

@@ -25,7 +25,7 @@ bool IsVector(const TensorInfo& tensor) { return tensor.shape.size() == 1; }
 // Bytes of the first `num_rows` rows of a matrix in the kernels' layout; 0: it lies as stored.
 uint64_t PackedBytes(const TensorInfo& tensor, uint64_t num_rows,
                      const kernels::CpuKernels* kernels) {
-  if (kernels == nullptr || kernels->packed_bytes == nullptr) return 0;
+  if (kernels == nullptr) return 0;
   return kernels->packed_bytes(tensor.dtype, static_cast<int64_t>(num_rows),
                                static_cast<int64_t>(tensor.num_cols()));
 }

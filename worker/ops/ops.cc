@@ -28,9 +28,8 @@ class Checker {
 
   Checker& RequireMatrix(const Compute& compute, const Matrix& matrix, const char* name) {
     const DTypeTraits traits = TraitsOf(matrix.dtype);
-    const auto packed_bytes = compute.kernels->packed_bytes;
     const bool wants_packed =
-        packed_bytes != nullptr && packed_bytes(matrix.dtype, matrix.rows, matrix.cols) != 0;
+        compute.kernels->packed_bytes(matrix.dtype, matrix.rows, matrix.cols) != 0;
     Require(matrix.is_packed == wants_packed, "a matrix lies as the kernels want it", name, " ",
             ToAbsl(traits.name), " for ", compute.kernels->name);
     return Require(matrix.data != nullptr && matrix.rows > 0 && matrix.cols > 0 &&

@@ -83,9 +83,7 @@ class Checks {
                                                  const kernels::Matrix& stored,
                                                  DeviceMemory* memory) {
     const CpuKernels& table = *compute.kernels;
-    const size_t bytes = table.packed_bytes == nullptr
-                             ? 0
-                             : table.packed_bytes(stored.dtype, stored.rows, stored.cols);
+    const size_t bytes = table.packed_bytes(stored.dtype, stored.rows, stored.cols);
     if (bytes == 0) return stored;
     MILI_ASSIGN_OR_RETURN(
         *memory, DeviceMemory::Allocate(bytes, DeviceMemory::Pages::kSmall, "the self-check"));
