@@ -12,8 +12,9 @@ endif()
 
 # Release speed with line numbers, in assertions and backtraces; the paths of the build stay out.
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
-add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Werror=return-type
-                    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+set(mili_warnings -Wall -Wextra -Wno-missing-field-initializers -Werror=return-type
+                  -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${mili_warnings}>")
 
 if(MILI_SANITIZE)
   # GCC's flow analysis is wrong more often than right about instrumented code.
@@ -46,6 +47,10 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 if(NOT MILI_FUZZ)
   find_package(GTest)
   find_package(benchmark CONFIG)
+endif()
+
+if(MILI_CUDA)
+  include(MiliCuda)
 endif()
 
 execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
