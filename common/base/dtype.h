@@ -1,7 +1,8 @@
 // Element types of weights, activations and KV. Kernels include this file, so it depends on
-// nothing.
+// nothing of ours.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -68,5 +69,37 @@ constexpr size_t RowBytes(DType dtype, size_t num_elements) {
 }
 
 constexpr bool IsQuantized(DType dtype) { return TraitsOf(dtype).block_elements > 1; }
+
+// The 16-bit floats to and from fp32.
+
+inline float Bf16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+// To nearest, ties to even; a NaN stays a NaN.
+inline uint16_t FloatToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float HalfToFloat(uint16_t bits) {
+  const uint32_t magnitude = uint32_t{bits & 0x7fffu} << 13;
+  // The half's exponent is 112 lower; the product also renormalises subnormals.
+  const uint32_t value = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+  const uint32_t special = magnitude >= 0x0f800000 ? 0x7f800000u : 0u;  // inf, NaN
+  return std::bit_cast<float>(value | special | uint32_t{bits & 0x8000u} << 16);
+}
+
+// To nearest, ties to even; 0 below the smallest subnormal, infinity above 65504.
+inline uint16_t FloatToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const float magnitude = std::bit_cast<float>(bits & 0x7fffffff);
+  if (!(magnitude <= 65504.0f)) return sign | (magnitude >= 65520.0f ? 0x7c00 : 0x7bff);
+  if (magnitude < 0x1p-14f) {  // subnormal: the sum rounds to multiples of 2^-24
+    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(magnitude + 0.5f) - 0x3f000000);
+  }
+  const uint32_t wide = (bits & 0x7fffffff) + 0xfff + ((bits >> 13) & 1);
+  return sign | static_cast<uint16_t>((wide >> 13) - (112 << 10));
+}
 
 }  // namespace mili

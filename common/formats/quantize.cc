@@ -4,13 +4,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "common/formats/half.h"
+#include "common/base/dtype.h"
 
 namespace mili {
 namespace {
 
 void PutHalf(float value, std::byte* to) {
-  const uint16_t half = HalfOfFloat(value);
+  const uint16_t half = FloatToHalf(value);
   std::memcpy(to, &half, 2);
 }
 
@@ -22,7 +22,7 @@ int Level(float value, float inverse_step, int most) {
 void QuantizeQ8Block(const float* x, std::byte* block) {
   float largest = 0;
   for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-  const float d = FloatOfHalf(HalfOfFloat(largest / 127));
+  const float d = HalfToFloat(FloatToHalf(largest / 127));
   const float inverse = d > 0 ? 1 / d : 0;
   PutHalf(d, block);
   for (int i = 0; i < 32; ++i) {
@@ -101,8 +101,8 @@ void QuantizeQ4KBlock(const float* x, std::byte* block) {
     largest_scale = std::max(largest_scale, found[sub].scale);
     largest_min = std::max(largest_min, found[sub].min);
   }
-  const float d = FloatOfHalf(HalfOfFloat(largest_scale / 63));
-  const float dmin = FloatOfHalf(HalfOfFloat(largest_min / 63));
+  const float d = HalfToFloat(FloatToHalf(largest_scale / 63));
+  const float dmin = HalfToFloat(FloatToHalf(largest_min / 63));
   int scales[8], mins[8];
   uint8_t q[256];
   for (int sub = 0; sub < 8; ++sub) {

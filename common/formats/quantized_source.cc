@@ -9,9 +9,9 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "common/base/dtype.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "common/formats/half.h"
 #include "common/formats/quantize.h"
 
 namespace mili {
@@ -39,7 +39,7 @@ bool Widen(DType dtype, const std::byte* stored, uint64_t count, float* to) {
     } else {
       uint16_t bits;
       std::memcpy(&bits, stored + 2 * i, 2);
-      to[i] = dtype == DType::kBF16 ? FloatOfBf16(bits) : FloatOfHalf(bits);
+      to[i] = dtype == DType::kBF16 ? Bf16ToFloat(bits) : HalfToFloat(bits);
     }
     is_sane &= std::fabs(to[i]) <= kLargestWeight;
   }

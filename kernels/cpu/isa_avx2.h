@@ -57,9 +57,7 @@ struct Isa {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }
   static MILI_INLINE void StoreBf16(void* p, F v) {
-    const I bits = reinterpret_cast<I>(v);
-    const I rounded = bits + (((bits >> 16) & 1) + 0x7fff);
-    const I result = v != v ? (bits | 0x400000) : rounded;
+    const I result = RoundToBf16<I>(v);
     const __m256i high = _mm256_srli_epi32(reinterpret_cast<__m256i>(result), 16);
     const __m256i packed =
         _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), _MM_SHUFFLE(3, 1, 2, 0));

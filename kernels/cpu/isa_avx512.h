@@ -42,9 +42,7 @@ struct Isa {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
   static MILI_INLINE void StoreBf16(void* p, F v) {
-    const I bits = reinterpret_cast<I>(v);
-    const I rounded = bits + (((bits >> 16) & 1) + 0x7fff);
-    const I result = v != v ? (bits | 0x400000) : rounded;
+    const I result = RoundToBf16<I>(v);
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(
                                                       reinterpret_cast<__m512i>(result), 16)));
   }

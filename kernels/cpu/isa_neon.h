@@ -38,9 +38,7 @@ struct Isa {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(static_cast<const uint16_t*>(p)), 16));
   }
   static MILI_INLINE void StoreBf16(void* p, F v) {
-    const I bits = reinterpret_cast<I>(v);
-    const I rounded = bits + (((bits >> 16) & 1) + 0x7fff);
-    const I result = v != v ? (bits | 0x400000) : rounded;
+    const I result = RoundToBf16<I>(v);
     vst1_u16(static_cast<uint16_t*>(p), vshrn_n_u32(reinterpret_cast<uint32x4_t>(result), 16));
   }
   static MILI_INLINE void StoreBytes(int8_t* p, I v) {

@@ -38,9 +38,7 @@ struct Isa {
   static MILI_INLINE F LoadHalf(const void* p) { return HalfOfLow16(Load16(p)); }
   static MILI_INLINE F LoadBf16(const void* p) { return reinterpret_cast<F>(Load16(p) << 16); }
   static MILI_INLINE void StoreBf16(void* p, F v) {
-    const I bits = reinterpret_cast<I>(v);
-    const I rounded = bits + (((bits >> 16) & 1) + 0x7fff);
-    const I result = v != v ? (bits | 0x400000) : rounded;
+    const I result = RoundToBf16<I>(v);
     uint16_t out[4];
     for (int i = 0; i < 4; ++i) out[i] = static_cast<uint16_t>(result[i] >> 16);
     __builtin_memcpy(p, out, sizeof(out));

@@ -71,6 +71,14 @@ MILI_INLINE typename Isa::F Broadcast(float x) {
   return x - typename Isa::F{};  // x itself, a negative zero too
 }
 
+// The bf16 nearest to each lane, ties to even, in its high half; the low half is of no use. A NaN
+// stays a NaN.
+template <typename I, typename F>
+MILI_INLINE I RoundToBf16(F v) {
+  const I bits = reinterpret_cast<I>(v);
+  return v != v ? (bits | 0x400000) : bits + (((bits >> 16) & 1) + 0x7fff);
+}
+
 template <typename Isa>
 MILI_INLINE typename Isa::F ToF(typename Isa::I v) {
   return __builtin_convertvector(v, typename Isa::F);

@@ -9,6 +9,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "common/base/dtype.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -40,25 +41,6 @@ uint64_t BytesInArena(const TensorInfo& tensor, const kernels::CpuKernels* kerne
   return (bytes + 63) / 64 * 64;
 }
 
-float FromF16(uint16_t bits) {
-  const uint32_t sign = (bits & 0x8000u) << 16;
-  const uint32_t exponent = (bits >> 10) & 31;
-  const uint32_t mantissa = bits & 0x3ffu;
-  float value;
-  if (exponent == 0) {
-    value = static_cast<float>(mantissa) * 0x1p-24f;
-  } else {
-    const uint32_t wide = exponent == 31 ? 0x7f800000u | (mantissa << 13)
-                                         : ((exponent + 112) << 23) | (mantissa << 13);
-    std::memcpy(&value, &wide, sizeof(value));
-  }
-  uint32_t all;
-  std::memcpy(&all, &value, sizeof(all));
-  all |= sign;
-  std::memcpy(&value, &all, sizeof(value));
-  return value;
-}
-
 absl::Status WidenVector(const TensorInfo& tensor, const std::vector<std::byte>& stored,
                          float* to) {
   const uint64_t count = tensor.num_cols();
@@ -70,14 +52,12 @@ absl::Status WidenVector(const TensorInfo& tensor, const std::vector<std::byte>&
         continue;
       case DType::kF16:
         std::memcpy(&half, stored.data() + i * 2, 2);
-        to[i] = FromF16(half);
+        to[i] = HalfToFloat(half);
         continue;
-      case DType::kBF16: {
+      case DType::kBF16:
         std::memcpy(&half, stored.data() + i * 2, 2);
-        const uint32_t wide = uint32_t{half} << 16;
-        std::memcpy(&to[i], &wide, 4);
+        to[i] = Bf16ToFloat(half);
         continue;
-      }
       default:
         return absl::UnimplementedError(
             absl::StrCat(tensor.name_in_file, " is ", ToAbsl(NameOf(tensor.dtype)),

@@ -12,7 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/formats/half.h"
+#include "common/base/dtype.h"
 #include "common/formats/quantized_source.h"
 #include "kernels/reference/dequant.h"
 
@@ -46,14 +46,14 @@ std::vector<float> Normal(size_t size, float mean) {
 TEST(QuantizeTest, HalvesSurviveTheRoundTrip) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const auto half = static_cast<uint16_t>(bits);
-    const float value = FloatOfHalf(half);
+    const float value = HalfToFloat(half);
     if (std::isnan(value)) continue;
-    EXPECT_EQ(HalfOfFloat(value), half) << bits;
+    EXPECT_EQ(FloatToHalf(value), half) << bits;
   }
-  EXPECT_EQ(HalfOfFloat(1.0f + 0x1p-11f), 0x3c00);    // a tie, to even
-  EXPECT_EQ(HalfOfFloat(1.0f + 0x1.8p-10f), 0x3c02);  // a tie, to even
-  EXPECT_EQ(HalfOfFloat(0x1p-25f * 1.01f), 1);        // the smallest subnormal
-  EXPECT_EQ(HalfOfFloat(std::nextafterf(0x1p-14f, 0)), 0x400);
+  EXPECT_EQ(FloatToHalf(1.0f + 0x1p-11f), 0x3c00);    // a tie, to even
+  EXPECT_EQ(FloatToHalf(1.0f + 0x1.8p-10f), 0x3c02);  // a tie, to even
+  EXPECT_EQ(FloatToHalf(0x1p-25f * 1.01f), 1);        // the smallest subnormal
+  EXPECT_EQ(FloatToHalf(std::nextafterf(0x1p-14f, 0)), 0x400);
 }
 
 TEST(QuantizeTest, LosesNoMoreThanTheTypeMust) {
