@@ -3,7 +3,8 @@
 #include <utility>
 
 #include <absl/strings/str_cat.h>
-#include <absl/time/clock.h>
+
+#include "worker/engine/cpu_runner.h"
 
 namespace mili::worker {
 namespace {
@@ -14,19 +15,19 @@ constexpr size_t kMaxQueuedPlans = 256;
 }  // namespace
 
 Engine::Engine(Options options, Backend* backend)
+    : Engine(options, std::make_unique<CpuRunner>(backend, options.limits.num_slots)) {}
+
+Engine::Engine(Options options, std::unique_ptr<StepRunner> runner)
     : options_(std::move(options)),
-      backend_(backend),
+      runner_(std::move(runner)),
       slots_(options_.limits),
-      memory_(options_.limits.num_slots),
-      last_end_(absl::Now()),
       messages_(kMaxQueuedPlans),
-      deliveries_(0) {
-  for (Staged& staged : staged_) {
-    staged.batch.Reserve(options_.limits.num_slots, options_.limits.max_num_batched_tokens,
-                         options_.limits.max_pages_per_seq());
+      launched_(0) {
+  for (uint32_t i = 0; i < staged_.size(); ++i) {
+    staged_[i].step.index = i;
+    staged_[i].step.batch.Reserve(options_.limits.num_slots, options_.limits.max_num_batched_tokens,
+                                  options_.limits.max_pages_per_seq());
   }
-  tasks_.reserve(options_.limits.num_slots);
-  task_rows_.reserve(options_.limits.num_slots);
   result_thread_ = std::thread([this] { ResultMain(); });
   engine_thread_ = std::thread([this] { EngineMain(); });
 }
@@ -34,8 +35,7 @@ Engine::Engine(Options options, Backend* backend)
 Engine::~Engine() {
   messages_.Close();
   engine_thread_.join();
-  stream_.Synchronize();
-  deliveries_.Close();
+  launched_.Close();
   result_thread_.join();
 }
 
@@ -113,89 +113,37 @@ void Engine::Submit(StepPlan plan) {
   Staged& staged = staged_[next_staged_];
   next_staged_ = (next_staged_ + 1) % staged_.size();
   staged.free.Wait();
-  if (absl::Status status = slots_.Apply(std::move(plan), &staged.batch); !status.ok()) {
+  if (absl::Status status = slots_.Apply(std::move(plan), &staged.step.batch); !status.ok()) {
     session_.sink->OnRefused(std::move(status));
     session_.sink = nullptr;
-    uint64_t refused = staged.batch.epoch.value;
+    uint64_t refused = staged.step.batch.epoch.value;
     live_epoch_.compare_exchange_strong(refused, 0);  // unless a new one is open already
     return;
   }
   staged.free.Clear();
   staged.sink = session_.sink;
-  stream_.Enqueue([this, &staged] { RunStep(staged); });
-}
-
-void Engine::RunStep(Staged& staged) {
-  StepBatch& batch = staged.batch;
-  if (live_epoch_.load() == batch.epoch.value) {
-    StepResult result;
-    result.epoch = batch.epoch;
-    result.step_id = batch.step_id;
-    const absl::Time start = absl::Now();
-    result.idle = start - last_end_;
-    Compute(batch, &result);
-    last_end_ = absl::Now();
-    result.compute = last_end_ - start;
-    if (options_.on_step) {
-      options_.on_step({result.compute, result.idle, batch.num_tokens(), batch.num_rows()});
-    }
-    deliveries_.Post({std::move(staged.sink), std::move(result)});
-  }
-  staged.sink = nullptr;
-  staged.free.Set();
-}
-
-void Engine::Compute(StepBatch& batch, StepResult* result) {
-  for (SlotReset& reset : batch.resets) memory_.Reset(std::move(reset));
-  for (const uint32_t row : batch.fed_rows) {
-    batch.token_ids[batch.cu_seqlens[row]] = memory_.last_token(batch.slots[row]);
-  }
-  tasks_.clear();
-  task_rows_.clear();
-  std::vector<RowResult>& rows = result->rows;
-  rows.resize(batch.num_rows());
-  for (uint32_t row = 0; row < batch.num_rows(); ++row) rows[row].slot = batch.slots[row];
-  for (const SampleRow& sample : batch.samples) {
-    const SlotId slot = batch.slots[sample.row_idx];
-    if (!memory_.failure(slot).ok()) continue;
-    tasks_.push_back(memory_.TaskOf(sample, slot));
-    task_rows_.push_back(sample);
-  }
-  sampled_.assign(tasks_.size(), {});
-  scored_.assign(batch.scores.size(), {});
-  const absl::Status step_status = backend_->Execute(batch, tasks_, sampled_, scored_);
-
-  for (size_t i = 0; i < scored_.size(); ++i) {
-    RowResult& row = rows[batch.scores[i].row_idx];
-    if (!step_status.ok()) scored_[i].status = step_status;
-    if (scored_[i].status.ok()) {
-      row.prompt_logprobs.push_back(std::move(scored_[i].token));
-    } else if (row.status.ok()) {
-      row.status = scored_[i].status;
-      memory_.Record(row.slot, scored_[i]);
-    }
-  }
-  for (size_t i = 0; i < sampled_.size(); ++i) {
-    RowResult& row = rows[task_rows_[i].row_idx];
-    if (!step_status.ok()) sampled_[i].status = step_status;
-    memory_.Record(row.slot, sampled_[i]);
-    if (sampled_[i].status.ok()) row.tokens.push_back(std::move(sampled_[i].token));
-  }
-  for (RowResult& row : rows) {
-    if (!step_status.ok()) memory_.Record(row.slot, {step_status, {}});
-    row.status = memory_.failure(row.slot);
-    if (row.status.ok()) continue;
-    row.tokens.clear();
-    row.prompt_logprobs.clear();
-  }
-  std::erase_if(rows, [](const RowResult& row) {
-    return row.tokens.empty() && row.prompt_logprobs.empty() && row.status.ok();
-  });
+  runner_->Launch(staged.step, live_epoch_);
+  launched_.Post(&staged);
 }
 
 void Engine::ResultMain() {
-  while (std::optional<Delivery> delivery = deliveries_.Take()) {
-    delivery->sink->OnResult(std::move(delivery->result));
+  while (std::optional<Staged*> next = launched_.Take()) {
+    Staged& staged = **next;
+    const StepBatch& batch = staged.step.batch;
+    const absl::Status device = runner_->Finish(staged.step);
+    const StepStats stats = {staged.step.result.compute, staged.step.result.idle,
+                             batch.num_tokens(), batch.num_rows()};
+    const bool is_computed = staged.step.is_computed;
+    StepResult result = std::move(staged.step.result);
+    const std::shared_ptr<ResultSink> sink = std::move(staged.sink);
+    staged.free.Set();
+    if (!device.ok()) {
+      if (options_.on_device_lost) options_.on_device_lost(device);
+      Shutdown(device);
+    } else if (is_computed) {
+      if (options_.on_step) options_.on_step(stats);
+      sink->OnResult(std::move(result));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
-// Engine: takes plans, computes them in order, hands the results back in order. One engine thread
-// judges a plan and lays out its batch while the stream's executor computes the one before; one
-// result thread delivers. It never knows of requests or of gRPC.
+// Engine: takes plans, has them computed in order, hands the results back in order. One engine
+// thread judges a plan, lays out its batch and launches it while the ones before are computed; one
+// result thread waits for each step and delivers. It never knows of requests or of gRPC, nor which
+// device computes.
 #pragma once
 
 #include <array>
@@ -19,9 +20,8 @@
 #include "common/core/memory_plan.h"
 #include "common/core/step_plan.h"
 #include "worker/device/event.h"
-#include "worker/device/stream.h"
-#include "worker/engine/slot_memory.h"
 #include "worker/engine/slot_table.h"
+#include "worker/engine/step_runner.h"
 #include "worker/model/backend.h"
 
 namespace mili::worker {
@@ -48,10 +48,13 @@ class Engine {
  public:
   struct Options {
     SlotTable::Limits limits;
-    // Called on the executor thread after each step. May be empty.
+    // Both are called on the result thread and may be empty: after each step, and once when the
+    // device is lost, with the cause: nothing can be computed in this process any more.
     std::function<void(const StepStats&)> on_step;
+    std::function<void(const absl::Status&)> on_device_lost = {};
   };
-  // `backend` outlives the engine.
+  Engine(Options options, std::unique_ptr<StepRunner> runner);
+  // On the CPU. `backend` outlives the engine.
   Engine(Options options, Backend* backend);
   // Computes what is under way, delivers it, ends its threads.
   ~Engine();
@@ -80,13 +83,9 @@ class Engine {
   };
   struct Closed {};
   using Message = std::variant<Opened, StepPlan, Closed>;
-  struct Delivery {
-    std::shared_ptr<ResultSink> sink;
-    StepResult result;
-  };
-  // A batch and what it takes to run and answer it.
+  // A step and who waits for it.
   struct Staged {
-    StepBatch batch;
+    Step step;
     std::shared_ptr<ResultSink> sink;
     Event free{true};
   };
@@ -94,18 +93,16 @@ class Engine {
   void EngineMain();
   void ResultMain();
   void Submit(StepPlan plan);
-  void RunStep(Staged& staged);                        // executor thread
-  void Compute(StepBatch& batch, StepResult* result);  // executor thread
 
   const Options options_;
-  Backend* const backend_;
+  const std::unique_ptr<StepRunner> runner_;
 
   mutable Mutex mutex_;
   Epoch open_epoch_ MILI_GUARDED_BY(mutex_);
   Epoch last_epoch_ MILI_GUARDED_BY(mutex_);
   std::shared_ptr<ResultSink> open_sink_ MILI_GUARDED_BY(mutex_);
   absl::Status shutdown_reason_ MILI_GUARDED_BY(mutex_);  // OK while serving
-  // The same as open_epoch_, for the executor to skip steps nobody waits for.
+  // The same as open_epoch_, for the runner to skip steps nobody waits for.
   std::atomic<uint64_t> live_epoch_{0};
 
   // Engine thread only.
@@ -114,17 +111,8 @@ class Engine {
   size_t next_staged_ = 0;
   std::array<Staged, kNumStepBatches> staged_;
 
-  // Executor thread only.
-  SlotMemory memory_;
-  std::vector<SampleTask> tasks_;
-  std::vector<SampleRow> task_rows_;
-  std::vector<TokenOutcome> sampled_;
-  std::vector<TokenOutcome> scored_;
-  absl::Time last_end_;
-
   Mailbox<Message> messages_;
-  Mailbox<Delivery> deliveries_;
-  Stream stream_;
+  Mailbox<Staged*> launched_;  // in order
   std::thread result_thread_;
   std::thread engine_thread_;
 };
