@@ -1,0 +1,89 @@
+// y = x W^T on the GPU, by whichever kernel is fastest for the number of rows: the skinny kernel
+// (skinny.h) up to kMaxSkinnyRows, cublasLt above it and for shapes the skinny kernel cannot take.
+//
+// A context belongs to one stream and is used by one thread at a time. It is made once, allocates
+// its workspace then, and nothing after: every call may be captured in a graph. Two calls that may
+// run at once on the device need two contexts. No pointer of the params is read by the host.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/base/dtype.h"
+
+namespace mili::kernels::cuda {
+
+// Up to this many rows the skinny kernel runs, and fp8 weights take 16-bit activations.
+inline constexpr int32_t kMaxSkinnyRows = 16;
+
+// y[m, n] = sum_k x[m, k] w[n, k] (+ bias[n]) (+ add[m, n]), accumulated in fp32 and rounded once.
+//
+// Alignment: x, w, y, add and their row strides to 16 bytes, bias to 16 bytes, k a multiple of 8
+// (16 for fp8), n of 8.
+struct LinearParams {
+  DType dtype = DType::kBF16;  // kBF16 or kF16: x, w, bias, add, and y unless is_y_f32
+  bool is_y_f32 = false;       // y is float (logits); then add must be null
+
+  const void* x = nullptr;     // [num_rows, k]
+  int64_t x_stride = 0;        // elements from one row to the next, >= k
+  const void* w = nullptr;     // [n, k], contiguous
+  const void* bias = nullptr;  // [n] or null
+  const void* add = nullptr;  // [num_rows, n] or null; may be y itself (then add_stride = y_stride)
+  int64_t add_stride = 0;
+  void* y = nullptr;  // [num_rows, n]; with silu_mul [num_rows, n / 2]
+  int64_t y_stride = 0;
+  int32_t num_rows = 0;  // >= 1
+  int32_t n = 0;
+  int32_t k = 0;
+
+  // w's rows are gate and up in turns of 8 (rows 16g..16g+7 gate, 16g+8..16g+15 up) and
+  // y[m, 8g + i] = silu(gate) * up. Only where FusesSiluMul says so; without bias and add.
+  bool silu_mul = false;
+
+  // fp8 (e4m3): w holds bytes and row n stands for w_scales[n] * w[n]. Up to kMaxSkinnyRows rows x
+  // stays 16-bit (x_scales null); above, x holds e4m3 bytes too and row m stands for
+  // x_scales[m] * x[m].
+  const float* w_scales = nullptr;  // [n] or null: w is of `dtype`
+  const float* x_scales = nullptr;  // [num_rows] or null: x is of `dtype`
+
+  // Launch as a programmatic dependent of the kernel before it, where this call's kernel can wait
+  // for it by itself; weights are then fetched while that kernel still runs.
+  bool pdl = false;
+};
+
+struct LinearOptions {
+  // Path or name of cublasLt; empty: libcublasLt.so.13 as the loader finds it, then the usual
+  // folders of a toolkit.
+  std::string cublaslt_path;
+  size_t workspace_bytes = size_t{32} << 20;
+};
+
+class LinearContext {
+ public:
+  // Opens cublasLt on the current device and allocates the workspace. Null, and the reason with its
+  // remedy in *error, when the library or the memory is not there.
+  static std::unique_ptr<LinearContext> Create(const LinearOptions& options, std::string* error);
+  ~LinearContext();
+
+  // Whether a call of this shape may ask for silu_mul (whatever the flag says now).
+  bool FusesSiluMul(const LinearParams& params) const;
+
+  // cudaErrorInvalidValue for a shape that the contract above forbids, cudaErrorNotSupported when
+  // cublasLt has no algorithm for it.
+  cudaError_t Linear(const LinearParams& params, cudaStream_t stream);
+
+  // Of cublasLt, as cublasLtGetVersion gives it: 130000 is 13.0.0.
+  size_t cublaslt_version() const;
+
+ private:
+  struct State;
+  explicit LinearContext(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mili::kernels::cuda
