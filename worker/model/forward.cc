@@ -18,105 +18,124 @@ Forward::Forward(const ModelConfig& config, const Weights& weights, const KvAren
       inv_freq_(RopeInverseFrequencies(config)) {}
 
 absl::Status Forward::Run(const StepBatch& batch) {
-  const int64_t num_tokens = batch.num_tokens();
-  MILI_RETURN_IF_ERROR(Embed(compute_, {.table = weights_.embed(),
-                                        .token_ids = batch.token_ids.data(),
-                                        .num_tokens = num_tokens,
-                                        .out = ws_.residual}));
-  RopeTable(inv_freq_.data(), batch.positions.data(), num_tokens, config_.head_dim / 2,
-            ws_.rope_cos, ws_.rope_sin, *compute_.pool);
-  const float* delta = nullptr;  // what the block before adds
-  for (uint32_t i = 0; i < config_.num_layers; ++i) {
-    const LayerWeights& layer = weights_.layers()[i];
-    MILI_RETURN_IF_ERROR(Norm(delta, layer.input_norm, num_tokens));
-    MILI_RETURN_IF_ERROR(Attention(layer, i, batch));
-    MILI_RETURN_IF_ERROR(Norm(ws_.delta, layer.post_attention_norm, num_tokens));
-    MILI_RETURN_IF_ERROR(Mlp(layer, num_tokens));
-    delta = ws_.delta;
-  }
-  return absl::OkStatus();  // residual + delta is the hidden state; Logits adds them
+  batch_ = &batch;
+  num_tokens_ = batch.num_tokens();
+  delta_ = nullptr;
+  // residual + delta is the hidden state in the end; Logits adds them.
+  return RunLayers(*this, config_.num_layers);
 }
 
-absl::Status Forward::Norm(const float* delta, const float* weight, int64_t num_tokens) {
+absl::Status Forward::Embed() {
+  RopeTable(inv_freq_.data(), batch_->positions.data(), num_tokens_, config_.head_dim / 2,
+            ws_.rope_cos, ws_.rope_sin, *compute_.pool);
+  return worker::Embed(compute_, {.table = weights_.embed(),
+                                  .token_ids = batch_->token_ids.data(),
+                                  .num_tokens = num_tokens_,
+                                  .out = ws_.residual});
+}
+
+absl::Status Forward::InputNorm(uint32_t layer_idx) { return Norm(layer(layer_idx).input_norm); }
+
+absl::Status Forward::MlpNorm(uint32_t layer_idx) {
+  return Norm(layer(layer_idx).post_attention_norm);
+}
+
+absl::Status Forward::Norm(const float* weight) {
   return AddRmsNorm(compute_, {.residual = ws_.residual,
-                               .delta = delta,
+                               .delta = delta_,
                                .weight = weight,
                                .eps = config_.rms_norm_eps,
-                               .num_tokens = num_tokens,
+                               .num_tokens = num_tokens_,
                                .hidden_size = config_.hidden_size,
                                .out = ws_.normed});
 }
 
-absl::Status Forward::Attention(const LayerWeights& layer, uint32_t layer_idx,
-                                const StepBatch& batch) {
-  const int64_t num_tokens = batch.num_tokens();
-  const kernels::KvLayer kv = kv_.Layer(layer_idx);
-  MILI_RETURN_IF_ERROR(
-      Linear(compute_, {.x = ws_.normed,
-                        .num_tokens = num_tokens,
-                        .in_features = config_.hidden_size,
-                        .parts = {{layer.q, layer.q_bias, ws_.q, config_.q_size()},
-                                  {layer.k, layer.k_bias, ws_.k, config_.kv_size()},
-                                  {layer.v, layer.v_bias, ws_.v, config_.kv_size()}},
-                        .num_parts = 3,
-                        .workspace = ws_.linear}));
-  MILI_RETURN_IF_ERROR(QkvPrepare(compute_, {.q = ws_.q,
-                                             .k = ws_.k,
-                                             .v = ws_.v,
-                                             .q_stride = config_.q_size(),
-                                             .kv_stride = config_.kv_size(),
-                                             .q_norm = layer.q_norm,
-                                             .k_norm = layer.k_norm,
-                                             .eps = config_.rms_norm_eps,
-                                             .rope_cos = ws_.rope_cos,
-                                             .rope_sin = ws_.rope_sin,
-                                             .positions = ws_.row_numbers,
-                                             .slot_map = batch.slot_map.data(),
-                                             .num_tokens = num_tokens,
-                                             .num_heads = config_.num_heads,
-                                             .num_kv_heads = config_.num_kv_heads,
-                                             .head_dim = config_.head_dim,
-                                             .kv = kv}));
-  MILI_RETURN_IF_ERROR(
-      PagedAttention(compute_, {.q = ws_.q,
-                                .q_stride = config_.q_size(),
-                                .out = ws_.attention,
-                                .cu_seqlens = batch.cu_seqlens.data(),
-                                .context_lens = batch.context_lens.data(),
-                                .page_table = batch.page_table.data(),
-                                .page_table_stride = batch.page_table_stride,
-                                .num_seqs = batch.num_rows(),
-                                .num_heads = config_.num_heads,
-                                .num_kv_heads = config_.num_kv_heads,
-                                .head_dim = config_.head_dim,
-                                .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
-                                .kv = kv}));
+absl::Status Forward::Qkv(uint32_t layer_idx) {
+  const LayerWeights& w = layer(layer_idx);
+  return Linear(compute_, {.x = ws_.normed,
+                           .num_tokens = num_tokens_,
+                           .in_features = config_.hidden_size,
+                           .parts = {{w.q, w.q_bias, ws_.q, config_.q_size()},
+                                     {w.k, w.k_bias, ws_.k, config_.kv_size()},
+                                     {w.v, w.v_bias, ws_.v, config_.kv_size()}},
+                           .num_parts = 3,
+                           .workspace = ws_.linear});
+}
+
+absl::Status Forward::QkvPrepare(uint32_t layer_idx) {
+  return worker::QkvPrepare(compute_, {.q = ws_.q,
+                                       .k = ws_.k,
+                                       .v = ws_.v,
+                                       .q_stride = config_.q_size(),
+                                       .kv_stride = config_.kv_size(),
+                                       .q_norm = layer(layer_idx).q_norm,
+                                       .k_norm = layer(layer_idx).k_norm,
+                                       .eps = config_.rms_norm_eps,
+                                       .rope_cos = ws_.rope_cos,
+                                       .rope_sin = ws_.rope_sin,
+                                       .positions = ws_.row_numbers,
+                                       .slot_map = batch_->slot_map.data(),
+                                       .num_tokens = num_tokens_,
+                                       .num_heads = config_.num_heads,
+                                       .num_kv_heads = config_.num_kv_heads,
+                                       .head_dim = config_.head_dim,
+                                       .kv = kv_.Layer(layer_idx)});
+}
+
+absl::Status Forward::Attention(uint32_t layer_idx) {
+  return PagedAttention(compute_, {.q = ws_.q,
+                                   .q_stride = config_.q_size(),
+                                   .out = ws_.attention,
+                                   .cu_seqlens = batch_->cu_seqlens.data(),
+                                   .context_lens = batch_->context_lens.data(),
+                                   .page_table = batch_->page_table.data(),
+                                   .page_table_stride = batch_->page_table_stride,
+                                   .num_seqs = batch_->num_rows(),
+                                   .num_heads = config_.num_heads,
+                                   .num_kv_heads = config_.num_kv_heads,
+                                   .head_dim = config_.head_dim,
+                                   .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+                                   .kv = kv_.Layer(layer_idx)});
+}
+
+absl::Status Forward::AttentionOutput(uint32_t layer_idx) {
+  delta_ = ws_.delta;
   return Linear(compute_, {.x = ws_.attention,
-                           .num_tokens = num_tokens,
+                           .num_tokens = num_tokens_,
                            .in_features = config_.q_size(),
-                           .parts = {{layer.o, nullptr, ws_.delta, config_.hidden_size}},
+                           .parts = {{layer(layer_idx).o, nullptr, ws_.delta, config_.hidden_size}},
                            .num_parts = 1,
                            .workspace = ws_.linear});
 }
 
-absl::Status Forward::Mlp(const LayerWeights& layer, int64_t num_tokens) {
+absl::Status Forward::GateUp(uint32_t layer_idx) {
   const int64_t size = config_.intermediate_size;
-  MILI_RETURN_IF_ERROR(Linear(compute_, {.x = ws_.normed,
-                                         .num_tokens = num_tokens,
-                                         .in_features = config_.hidden_size,
-                                         .parts = {{layer.gate, nullptr, ws_.gate, size},
-                                                   {layer.up, nullptr, ws_.up, size}},
-                                         .num_parts = 2,
-                                         .workspace = ws_.linear}));
-  MILI_RETURN_IF_ERROR(SiluMul(
-      compute_,
-      {.gate = ws_.gate, .up = ws_.up, .num_tokens = num_tokens, .size = size, .out = ws_.gate}));
-  return Linear(compute_, {.x = ws_.gate,
-                           .num_tokens = num_tokens,
-                           .in_features = size,
-                           .parts = {{layer.down, nullptr, ws_.delta, config_.hidden_size}},
-                           .num_parts = 1,
+  return Linear(compute_, {.x = ws_.normed,
+                           .num_tokens = num_tokens_,
+                           .in_features = config_.hidden_size,
+                           .parts = {{layer(layer_idx).gate, nullptr, ws_.gate, size},
+                                     {layer(layer_idx).up, nullptr, ws_.up, size}},
+                           .num_parts = 2,
                            .workspace = ws_.linear});
+}
+
+absl::Status Forward::SiluMul(uint32_t) {
+  return worker::SiluMul(compute_, {.gate = ws_.gate,
+                                    .up = ws_.up,
+                                    .num_tokens = num_tokens_,
+                                    .size = config_.intermediate_size,
+                                    .out = ws_.gate});
+}
+
+absl::Status Forward::Down(uint32_t layer_idx) {
+  delta_ = ws_.delta;
+  return Linear(compute_,
+                {.x = ws_.gate,
+                 .num_tokens = num_tokens_,
+                 .in_features = config_.intermediate_size,
+                 .parts = {{layer(layer_idx).down, nullptr, ws_.delta, config_.hidden_size}},
+                 .num_parts = 1,
+                 .workspace = ws_.linear});
 }
 
 absl::Status Forward::Logits(std::span<const uint32_t> token_idxs, float** logits) {

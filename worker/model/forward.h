@@ -1,6 +1,5 @@
-// Forward: the forward pass of every supported architecture, stated once as a straight list of ops.
-// Runs on the stream's executor thread. A row's numbers depend on its own tokens only, so batches,
-// chunks and restarts change nothing.
+// Forward: the ops of a forward pass on the CPU. Runs on the stream's executor thread. A row's
+// numbers depend on its own tokens only, so batches, chunks and restarts change nothing.
 #pragma once
 
 #include <span>
@@ -10,6 +9,7 @@
 
 #include "common/core/model_config.h"
 #include "worker/device/kv_arena.h"
+#include "worker/model/layer_ops.h"
 #include "worker/model/step_batch.h"
 #include "worker/model/weights.h"
 #include "worker/model/workspace.h"
@@ -17,7 +17,7 @@
 
 namespace mili::worker {
 
-class Forward {
+class Forward final : private LayerOps {
  public:
   // All of these outlive it.
   Forward(const ModelConfig& config, const Weights& weights, const KvArena& kv,
@@ -32,9 +32,19 @@ class Forward {
   absl::Status Logits(std::span<const uint32_t> token_idxs, float** logits);
 
  private:
-  absl::Status Attention(const LayerWeights& layer, uint32_t layer_idx, const StepBatch& batch);
-  absl::Status Mlp(const LayerWeights& layer, int64_t num_tokens);
-  absl::Status Norm(const float* delta, const float* weight, int64_t num_tokens);
+  absl::Status Embed() override;
+  absl::Status InputNorm(uint32_t layer_idx) override;
+  absl::Status Qkv(uint32_t layer_idx) override;
+  absl::Status QkvPrepare(uint32_t layer_idx) override;
+  absl::Status Attention(uint32_t layer_idx) override;
+  absl::Status AttentionOutput(uint32_t layer_idx) override;
+  absl::Status MlpNorm(uint32_t layer_idx) override;
+  absl::Status GateUp(uint32_t layer_idx) override;
+  absl::Status SiluMul(uint32_t layer_idx) override;
+  absl::Status Down(uint32_t layer_idx) override;
+  // residual += delta of the block before, if there is one; normed = its norm.
+  absl::Status Norm(const float* weight);
+  const LayerWeights& layer(uint32_t layer_idx) const { return weights_.layers()[layer_idx]; }
 
   const ModelConfig& config_;
   const Weights& weights_;
@@ -42,6 +52,10 @@ class Forward {
   const Workspace& ws_;
   const Compute compute_;
   const std::vector<float> inv_freq_;  // [head_dim / 2]
+
+  const StepBatch* batch_ = nullptr;  // of Run
+  int64_t num_tokens_ = 0;
+  const float* delta_ = nullptr;  // what the block before adds to the residual; null: nothing
 };
 
 }  // namespace mili::worker

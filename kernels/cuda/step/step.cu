@@ -7,54 +7,61 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__global__ void FeedTokensKernel(FeedTokensParams p) {
-  const int32_t t = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (t >= p.num_tokens) return;
-  const int32_t slot = p.fed_slots[t];
-  if (slot >= 0) p.token_ids[t] = p.last_tokens[slot];
-}
-
-__global__ void StoreTokensKernel(StoreTokensParams p) {
-  const int32_t i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (i >= p.num_rows) return;
-  const int32_t slot = p.slots[i];
-  if (slot >= 0 && p.sampled[i] >= 0) p.last_tokens[slot] = p.sampled[i];
-}
-
-// One block a row.
-__global__ void GatherRowsKernel(GatherRowsParams p) {
-  const int32_t from = p.row_idxs[blockIdx.x];
-  const int32_t words = p.row_bytes / 16;
-  const uint4* in = static_cast<const uint4*>(p.in) + static_cast<int64_t>(from) * words;
-  uint4* out = static_cast<uint4*>(p.out) + static_cast<int64_t>(blockIdx.x) * words;
-  for (int32_t i = threadIdx.x; i < words; i += kThreads) {
-    out[i] = from >= 0 ? in[i] : uint4{0, 0, 0, 0};
+// Blocks y < num_segments share a segment, the next row of blocks the page table, the last one the
+// records.
+__global__ void LayOutStepKernel(LayOutStepParams p) {
+  const int32_t part = static_cast<int32_t>(blockIdx.y);
+  const int32_t first = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
+  const int32_t stride = static_cast<int32_t>(gridDim.x * kThreads);
+  if (part < p.num_segments) {
+    const StepSegment segment = p.segments[part];
+    for (int32_t i = first; i < segment.padded_count; i += stride) {
+      segment.to[i] = i < segment.count ? segment.from[i] : segment.pad;
+    }
+  } else if (part == p.num_segments) {
+    for (int32_t s = static_cast<int32_t>(blockIdx.x); s < p.num_seqs;
+         s += static_cast<int32_t>(gridDim.x)) {
+      const int32_t begin = p.page_offsets[s];
+      const int32_t count = p.page_offsets[s + 1] - begin;
+      int32_t* row = p.page_table + static_cast<int64_t>(s) * p.page_table_stride;
+      for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {
+        row[i] = p.pages[begin + i];
+      }
+    }
+  } else {
+    for (int32_t i = first; i < p.num_records * p.record_words; i += stride) {
+      const int32_t record = p.record_idxs[i / p.record_words];
+      p.records[static_cast<int64_t>(record) * p.record_words + i % p.record_words] =
+          p.record_from[i];
+    }
   }
 }
 
-unsigned BlocksFor(int32_t count) {
-  return static_cast<unsigned>((count + kThreads - 1) / kThreads);
+__global__ void RopeTableKernel(RopeTableParams p) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= static_cast<int64_t>(p.num_positions) * p.num_pairs) return;
+  const float angle = static_cast<float>(i / p.num_pairs) * p.inv_freq[i % p.num_pairs];
+  p.cos[i] = cosf(angle);
+  p.sin[i] = sinf(angle);
 }
 
 }  // namespace
 
-cudaError_t FeedTokens(const FeedTokensParams& params, cudaStream_t stream) {
-  if (params.num_tokens <= 0) return cudaErrorInvalidValue;
-  FeedTokensKernel<<<BlocksFor(params.num_tokens), kThreads, 0, stream>>>(params);
-  return cudaGetLastError();
-}
-
-cudaError_t StoreTokens(const StoreTokensParams& params, cudaStream_t stream) {
-  if (params.num_rows <= 0) return cudaErrorInvalidValue;
-  StoreTokensKernel<<<BlocksFor(params.num_rows), kThreads, 0, stream>>>(params);
-  return cudaGetLastError();
-}
-
-cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream) {
-  if (params.num_rows <= 0 || params.row_bytes <= 0 || params.row_bytes % 16 != 0) {
+cudaError_t LayOutStep(const LayOutStepParams& params, cudaStream_t stream) {
+  if (params.num_segments < 0 || params.num_segments > LayOutStepParams::kMaxSegments) {
     return cudaErrorInvalidValue;
   }
-  GatherRowsKernel<<<static_cast<unsigned>(params.num_rows), kThreads, 0, stream>>>(params);
+  constexpr unsigned kBlocksAPart = 16;
+  const dim3 grid(kBlocksAPart, static_cast<unsigned>(params.num_segments) + 2);
+  LayOutStepKernel<<<grid, kThreads, 0, stream>>>(params);
+  return cudaGetLastError();
+}
+
+cudaError_t RopeTable(const RopeTableParams& params, cudaStream_t stream) {
+  const int64_t count = static_cast<int64_t>(params.num_positions) * params.num_pairs;
+  if (count <= 0) return cudaErrorInvalidValue;
+  RopeTableKernel<<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads, 0,
+                    stream>>>(params);
   return cudaGetLastError();
 }
 

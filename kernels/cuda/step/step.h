@@ -1,42 +1,54 @@
-// The small change of a step on the device: which token a row feeds, what a slot sampled, which
-// rows reach the head. Graph-capturable: no allocation, no synchronisation; arrays are device
-// memory and are read when the kernel runs.
+// What comes before the forward pass on the device: one packed copy of a step from the host is laid
+// out into the fixed arrays that kernels read, so that a captured graph finds each step at the same
+// addresses. Also the table of rotary angles. No allocation, no synchronisation.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 
-#include "common/base/dtype.h"
-
 namespace mili::kernels::cuda {
 
-// token_ids[t] = last_tokens[fed_slots[t]] where fed_slots[t] >= 0; other tokens stay.
-struct FeedTokensParams {
-  int32_t* token_ids = nullptr;          // [num_tokens]
-  const int32_t* fed_slots = nullptr;    // [num_tokens], slot or -1
-  const int32_t* last_tokens = nullptr;  // [num_slots]
-  int32_t num_tokens = 0;
+// to[i] = from[i] for i < count, pad for count <= i < padded_count. Four bytes an element.
+struct StepSegment {
+  const int32_t* from = nullptr;
+  int32_t* to = nullptr;
+  int32_t count = 0;
+  int32_t padded_count = 0;
+  int32_t pad = 0;
 };
-cudaError_t FeedTokens(const FeedTokensParams& params, cudaStream_t stream);
 
-// last_tokens[slots[i]] = sampled[i] where slots[i] >= 0 and sampled[i] >= 0.
-struct StoreTokensParams {
-  int32_t* last_tokens = nullptr;    // [num_slots]
-  const int32_t* slots = nullptr;    // [num_rows], slot or -1; no slot twice
-  const int32_t* sampled = nullptr;  // [num_rows], token id; negative: the row failed
-  int32_t num_rows = 0;
-};
-cudaError_t StoreTokens(const StoreTokensParams& params, cudaStream_t stream);
+struct LayOutStepParams {
+  static constexpr int kMaxSegments = 16;
+  StepSegment segments[kMaxSegments];
+  int32_t num_segments = 0;
 
-// out[i] = in[row_idxs[i]], zeros where row_idxs[i] < 0. Rows are contiguous.
-struct GatherRowsParams {
-  const void* in = nullptr;           // [*, row_bytes], 16-aligned
-  const int32_t* row_idxs = nullptr;  // [num_rows]
-  void* out = nullptr;                // [num_rows, row_bytes], 16-aligned
-  int32_t num_rows = 0;
-  int32_t row_bytes = 0;  // a multiple of 16
+  // Row s of the page table becomes pages[page_offsets[s]] to pages[page_offsets[s + 1] - 1]; what
+  // lies behind in the row stays as it is.
+  const int32_t* page_offsets = nullptr;  // [num_seqs + 1]
+  const int32_t* pages = nullptr;
+  int32_t* page_table = nullptr;  // [num_seqs, page_table_stride]
+  int32_t page_table_stride = 0;
+  int32_t num_seqs = 0;
+
+  // records[record_idxs[i]] = record_from[i], each record_words long: the slots that get a new
+  // sequence.
+  const int32_t* record_idxs = nullptr;  // [num_records]
+  const int32_t* record_from = nullptr;  // [num_records, record_words]
+  int32_t* records = nullptr;
+  int32_t num_records = 0;
+  int32_t record_words = 0;
 };
-cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream);
+cudaError_t LayOutStep(const LayOutStepParams& params, cudaStream_t stream);
+
+// cos and sin of position * inv_freq[i], the product taken in fp32 as transformers does.
+struct RopeTableParams {
+  const float* inv_freq = nullptr;  // [num_pairs]
+  int32_t num_positions = 0;
+  int32_t num_pairs = 0;  // head_dim / 2
+  float* cos = nullptr;   // [num_positions, num_pairs]
+  float* sin = nullptr;   // as cos
+};
+cudaError_t RopeTable(const RopeTableParams& params, cudaStream_t stream);
 
 }  // namespace mili::kernels::cuda
