@@ -30,9 +30,9 @@ struct QkvPrepareParams {
   const float* rope_cos = nullptr;     // [max positions, head_dim / 2], 16-aligned
   const float* rope_sin = nullptr;     // as rope_cos
   const int32_t* positions = nullptr;  // [num_tokens], each a row of rope_cos
-  const int32_t* slot_map = nullptr;   // [num_tokens]: page * 16 + token in page; negative: the
-                                       // token is padding, its K and V are not written
-  int32_t num_tokens = 0;
+  // [num_tokens]: page * 16 + token in page; negative: the token is padding and left alone.
+  const int32_t* slot_map = nullptr;
+  int32_t num_tokens = 0;  // at most 65535
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;     // 16, 32, 64, 128 or 256
