@@ -17,10 +17,12 @@ class ParallelFor {
   virtual void Run(void (*task)(void* context, int thread_idx), void* context) = 0;
 };
 
-// Work cut in pieces that threads claim. Each thread has a share, of neighbouring pieces, and takes
-// these in order, so that the same thread meets the same rows in every step and finds them in its
-// cache; who is done with its own share takes what the others have not come to yet. So a thread
-// that loses its core for a while costs what it would have done meanwhile, not the wait for it.
+// Work cut in pieces that threads claim. Each thread has a share, of neighbouring items, and takes
+// pieces of it in order, so that the same thread meets the same rows in every step and finds them
+// in its cache; who is done with its own share takes what the others have not come to yet. So a
+// thread that loses its core for a while costs what it would have done meanwhile, not the wait for
+// it. A piece is an eighth of what is left of the share: the last ones are small, and threads end
+// within one of them of each other.
 template <typename Body>
 class Pieces {
  public:
@@ -28,13 +30,11 @@ class Pieces {
   Pieces(int64_t count, int64_t granule, int num_threads, Body* body)
       : body_(body),
         count_(count),
+        granule_(granule),
         num_shares_(num_threads < kMaxShares ? num_threads : kMaxShares) {
     const int64_t granules = (count + granule - 1) / granule;
-    const int64_t wanted = num_shares_ * kPiecesAShare;
-    piece_ = (granules + wanted - 1) / wanted * granule;
-    const int64_t num_pieces = (count + piece_ - 1) / piece_;
     for (int i = 0; i < num_shares_; ++i) {
-      shares_[i] = {num_pieces * i / num_shares_, num_pieces * (i + 1) / num_shares_};
+      shares_[i] = {granules * i / num_shares_, granules * (i + 1) / num_shares_};
     }
   }
 
@@ -47,29 +47,31 @@ class Pieces {
 
  private:
   static constexpr int kMaxShares = 64;
-  // Enough that threads end within some percent of each other, few enough that claiming costs none.
-  static constexpr int64_t kPiecesAShare = 8;
-
   // Compiler's atomics: inline functions of the library must not appear in code for one instruction
   // set. Relaxed, since Run orders what the body writes.
   struct alignas(64) Share {
-    int64_t next;  // the first piece that nobody has claimed; moves past `end`
+    int64_t next;  // the first granule that nobody has claimed
     int64_t end;
   };
 
   void Take(Share* share, int thread_idx) {
-    while (__atomic_load_n(&share->next, __ATOMIC_RELAXED) < share->end) {
-      const int64_t piece = __atomic_fetch_add(&share->next, 1, __ATOMIC_RELAXED);
-      if (piece >= share->end) return;
-      const int64_t begin = piece * piece_;
-      (*body_)(begin, count_ - begin < piece_ ? count_ : begin + piece_, thread_idx);
+    int64_t first = __atomic_load_n(&share->next, __ATOMIC_RELAXED);
+    while (first < share->end) {
+      const int64_t last = first + (share->end - first + 7) / 8;
+      if (!__atomic_compare_exchange_n(&share->next, &first, last, true, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED)) {
+        continue;
+      }
+      const int64_t end = last * granule_;
+      (*body_)(first * granule_, end < count_ ? end : count_, thread_idx);
+      first = __atomic_load_n(&share->next, __ATOMIC_RELAXED);
     }
   }
 
   Body* const body_;
   const int64_t count_;
+  const int64_t granule_;
   const int num_shares_;
-  int64_t piece_;
   Share shares_[kMaxShares];
 };
 

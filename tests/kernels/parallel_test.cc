@@ -1,6 +1,7 @@
 // ForPieces: every item once, in whole granules, whoever comes and however slow it is.
 #include "kernels/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -59,6 +60,16 @@ TEST(ForPiecesTest, OthersTakeTheShareOfASlowThread) {
   });
   EXPECT_EQ(done, kCount);
   EXPECT_LE(done_by_slow, kCount / 16);  // one piece at most
+}
+
+TEST(ForPiecesTest, TheLastPiecesAreSmall) {
+  SingleThread pool;
+  std::vector<int64_t> sizes;
+  ForPieces(pool, 4096, 2, [&](int64_t begin, int64_t end, int) { sizes.push_back(end - begin); });
+  EXPECT_EQ(sizes.front(), 512);
+  EXPECT_EQ(sizes.back(), 2);
+  EXPECT_TRUE(std::is_sorted(sizes.rbegin(), sizes.rend()));
+  EXPECT_LT(sizes.size(), 100u);
 }
 
 TEST(ForPiecesTest, AThreadMeetsTheSameItemsInEveryLoop) {
