@@ -41,6 +41,10 @@ class PortableBlock {
   uint32_t Newlines() const {
     return Mask([](uint64_t w) { return (Within(w, '\n', '\n') | Within(w, '\r', '\r')) & ~w; });
   }
+  // Below the space.
+  uint32_t Controls() const {
+    return Mask([](uint64_t w) { return Within(w, 0, 0x1F) & ~w; });
+  }
   // The bytes that are this one, which is ASCII.
   uint32_t Are(char c) const {
     return Mask([c](uint64_t w) { return Within(w, c, c) & ~w; });
@@ -80,6 +84,7 @@ class AsciiBlock {
   uint32_t Digits() const { return Mask(Within(bytes_, '0', '9')); }
   uint32_t Spaces() const { return Mask(_mm_or_si128(Within(bytes_, '\t', '\r'), Is(' '))); }
   uint32_t Newlines() const { return Mask(_mm_or_si128(Is('\n'), Is('\r'))); }
+  uint32_t Controls() const { return Mask(Within(bytes_, 0, 0x1F)); }
   uint32_t Are(char c) const { return Mask(Is(c)); }
 
  private:

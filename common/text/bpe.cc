@@ -34,16 +34,32 @@ Bpe::Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& s
 }
 
 void Bpe::AddWholeWords(const TokenBytes& bytes, bool ignore_merges) {
+  // Each waits for some others, while its place is fetched.
+  constexpr size_t kWaiting = 16;
+  struct Word {
+    WordKey key;
+    uint64_t hash;
+    TokenId token;
+  };
+  std::array<Word, kWaiting> waiting;
+  size_t count = 0;
+  const auto add = [&](const Word& word) { words_.Add(word.key, word.hash, word.token); };
   for (TokenId id = 0; id < bytes.end_id(); ++id) {
     const std::string_view word = bytes.at(id);
     if (word.empty() || !bytes.IsByteLevel(id)) continue;
     if (!ignore_merges && (search_ == nullptr || !search_->IsReached(id))) continue;
-    if (word.size() <= WordKey::kMaxBytes) {
-      words_.Add(WordKey::Of(word), id);
-    } else if (ignore_merges) {
-      long_words_.emplace(word, id);
+    if (word.size() > WordKey::kMaxBytes) {
+      if (ignore_merges) long_words_.emplace(word, id);
+      continue;
     }
+    const WordKey key = WordKey::Of(word);
+    Word& place = waiting[count % kWaiting];
+    if (count >= kWaiting) add(place);
+    place = {key, key.Hash(), id};
+    words_.Prefetch(place.hash);
+    ++count;
   }
+  for (size_t i = count - std::min(count, kWaiting); i < count; ++i) add(waiting[i % kWaiting]);
 }
 
 size_t Bpe::Encode(std::span<const std::string_view> words, const char* readable_end,

@@ -56,12 +56,13 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     const Token& right = tokens_[rule.right];
     if (is_part[rule.merged]) return false;
     is_part[rule.left] = is_part[rule.right] = true;
-    if (ranks_.Find(rule.left, rule.right).rank != i) continue;  // overruled by a later one
+    if (ranks_.has_overruled() && ranks_.Find(rule.left, rule.right).rank != i) continue;
     if (left.size_bytes == 0 || right.size_bytes == 0) continue;
     if (left.rank == 0 && right.rank == 0) byte_pair_ranks_[left.left << 8 | right.left] = i + 1;
     Token& merged = tokens_[rule.merged];
     if (merged.size_bytes != 0) continue;
-    if (!Stay(rule.left, rule.right, i + 1)) continue;
+    Border border = {rule.left, rule.right, i + 1};
+    if (Undo(border) && !Stay(border)) continue;
     merged = {rule.left, rule.right, i + 1, left.size_bytes + right.size_bytes};
   }
   return true;
@@ -73,29 +74,32 @@ void BpeSearch::AddTrie(const TokenBytes& bytes) {
   for (TokenId id = 0; id < tokens_.size(); ++id) {
     if (IsReached(id)) tokens.push_back({bytes.at(id), id});
   }
-  trie_ = std::make_unique<TokenTrie>(std::move(tokens));
+  trie_ = std::make_unique<TokenTrie>(tokens);
 }
 
-bool BpeSearch::Stay(TokenId left, TokenId right, uint32_t limit) const {
-  for (;;) {
-    const Token& a = tokens_[left];
-    const Token& b = tokens_[right];
-    if (a.rank == 0 && b.rank == 0) {
-      const uint32_t rank = byte_pair_ranks_[a.left << 8 | b.left];
-      return rank == 0 || rank >= limit;
-    }
-    const uint32_t rank = RankOf(left, right);
-    if (rank != 0 && rank < limit) return false;
-    // Of equal merges the left one is done first: it forestalls one across the border, the right
-    // one does not.
-    if (a.rank > b.rank) {
-      limit = a.rank;
-      left = a.right;
-    } else {
-      limit = b.rank + 1;
-      right = b.left;
-    }
+bool BpeSearch::Stay(Border border) const {
+  do {
+    const Token& a = tokens_[border.left];
+    const Token& b = tokens_[border.right];
+    const uint32_t rank = a.rank == 0 && b.rank == 0 ? byte_pair_ranks_[a.left << 8 | b.left]
+                                                     : RankOf(border.left, border.right);
+    if (rank != 0 && rank < border.limit) return false;
+  } while (Undo(border));
+  return true;
+}
+
+bool BpeSearch::Undo(Border& border) const {
+  const Token& a = tokens_[border.left];
+  const Token& b = tokens_[border.right];
+  if (a.rank == 0 && b.rank == 0) return false;
+  // Of equal merges the left one is done first: it forestalls one across the border, the right one
+  // does not.
+  if (a.rank > b.rank) {
+    border = {a.right, border.right, a.rank};
+  } else {
+    border = {border.left, b.left, b.rank + 1};
   }
+  return true;
 }
 
 bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
@@ -105,7 +109,7 @@ bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
       verdicts_[pair * 0x9E3779B97F4A7C15u >> (64 - kVerdictsLog2)]);
   const uint64_t known = place.load(std::memory_order_relaxed);
   if ((known | 1) == (pair | 1)) return (known & 1) != 0;
-  const bool stay = Stay(left, right, kNoLimit);
+  const bool stay = Stay({left, right, kNoLimit});
   place.store(pair | (stay ? 1 : 0), std::memory_order_relaxed);
   return stay;
 }

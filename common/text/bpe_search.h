@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 #include "common/text/pair_ranks.h"
 #include "common/text/token_bytes.h"
 #include "common/text/token_trie.h"
@@ -56,14 +57,23 @@ class BpeSearch {
 
   // Rank + 1 of the rule for the pair, both tokens bytes or not.
   uint32_t RankOf(TokenId left, TokenId right) const { return ranks_.Find(left, right).rank + 1; }
-  // Whether no rule of a rank below `limit` merges across the border between the two while they
-  // are made. Ranks + 1; the rule for the pair itself counts.
-  bool Stay(TokenId left, TokenId right, uint32_t limit) const;
-  // The same without a limit, remembered.
+  // Two tokens side by side, as they are before the rules from `limit` on (rank + 1).
+  struct Border {
+    TokenId left;
+    TokenId right;
+    uint32_t limit;
+  };
+  // Whether no rule before the limit merges across the border while the two are made; the rule for
+  // the pair itself counts.
+  bool Stay(Border border) const;
+  // Undoes the later merge of the two tokens, and takes its rank for the limit. False: both are
+  // bytes.
+  bool Undo(Border& border) const;
+  // The same of two without a limit, remembered.
   bool AreNeighbours(TokenId left, TokenId right) const;
 
   const PairRanks& ranks_;
-  std::vector<Token> tokens_;              // by id
+  LargeVector<Token> tokens_;              // by id
   std::vector<uint32_t> byte_pair_ranks_;  // [65536]: rank + 1 of two bytes' rule; 0: none
   std::unique_ptr<TokenTrie> trie_;
   // Pairs that were judged: left, right and the verdict in one number, so that any thread may read

@@ -12,7 +12,12 @@ PairRanks::PairRanks(const std::vector<MergeRule>& rules) {
   const size_t num_bits = 8 * num_slots;
   filter_.resize(num_bits / 64);
   filter_shift_ = 64 - std::countr_zero(num_bits);
+  const auto hash_of = [&](size_t i) { return HashOf(PairOf(rules[i].left, rules[i].right)); };
   for (uint32_t rank = 0; rank < rules.size(); ++rank) {
+    constexpr size_t kAhead = 16;
+    if (rank + kAhead < rules.size()) {
+      __builtin_prefetch(&slots_[hash_of(rank + kAhead) >> slot_shift_], 1);
+    }
     const uint64_t pair = PairOf(rules[rank].left, rules[rank].right);
     const uint64_t hash = HashOf(pair);
     const uint64_t bit = hash >> filter_shift_;
@@ -21,6 +26,7 @@ PairRanks::PairRanks(const std::vector<MergeRule>& rules) {
     while (slots_[slot].merge.rank != kNoRank && slots_[slot].pair != pair) {
       slot = (slot + 1) & (num_slots - 1);
     }
+    has_overruled_ |= slots_[slot].merge.rank != kNoRank;
     slots_[slot] = {pair, {rank, rules[rank].merged}};
   }
 }

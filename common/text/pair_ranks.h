@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 
 namespace mili::text {
 
@@ -27,6 +28,9 @@ class PairRanks {
 
   // Of two rules for one pair the last counts, as in tokenizers.
   explicit PairRanks(const std::vector<MergeRule>& rules);
+
+  // Whether there are two rules for one pair.
+  bool has_overruled() const { return has_overruled_; }
 
   Merge Find(TokenId left, TokenId right) const {
     const uint64_t pair = PairOf(left, right);
@@ -52,8 +56,9 @@ class PairRanks {
   }
 
   // Open addressing, linear probing; an empty slot has no rank.
-  std::vector<Slot> slots_;
+  LargeVector<Slot> slots_;
   std::vector<uint64_t> filter_;  // a bit for each value of a hash's first bits
+  bool has_overruled_ = false;
   int slot_shift_;
   int filter_shift_;
 };

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 #include "common/text/vocabulary.h"
 
 namespace mili::text {
@@ -38,7 +38,7 @@ class TokenBytes {
   };
 
   std::string bytes_;
-  std::vector<Place> places_;
+  LargeVector<Place> places_;
 };
 
 }  // namespace mili::text

@@ -1,8 +1,10 @@
 #include "common/text/token_trie.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cstring>
+#include <numeric>
+#include <string>
 
 namespace mili::text {
 namespace {
@@ -16,30 +18,86 @@ uint64_t HeadOf(std::string_view bytes) {
   return head;
 }
 
-void SortByBytes(std::vector<TokenTrie::Token>& tokens) {
-  std::vector<std::pair<uint64_t, uint32_t>> order(tokens.size());
-  for (uint32_t i = 0; i < tokens.size(); ++i) order[i] = {HeadOf(tokens[i].bytes), i};
-  std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first < b.first : tokens[a.second].bytes < tokens[b.second].bytes;
-  });
-  std::vector<TokenTrie::Token> sorted;
-  sorted.reserve(tokens.size());
-  for (const auto& [head, i] : order) sorted.push_back(tokens[i]);
-  tokens = std::move(sorted);
-}
+// Tokens in the order of their bytes, which lie in that order too.
+class SortedTokens {
+ public:
+  struct Token {
+    uint32_t begin;
+    uint32_t size;
+    TokenId id;
+  };
+
+  explicit SortedTokens(const std::vector<TokenTrie::Token>& tokens) {
+    std::vector<Keyed> order(tokens.size());
+    size_t size_bytes = 0;
+    for (uint32_t i = 0; i < tokens.size(); ++i) {
+      order[i] = {HeadOf(tokens[i].bytes), i};
+      size_bytes += tokens[i].bytes.size();
+    }
+    SortByHead(order);
+    // Those that begin alike are few together.
+    for (auto run = order.begin(); run != order.end();) {
+      const auto end = std::find_if(run, order.end(),
+                                    [run](const Keyed& other) { return other.head != run->head; });
+      std::sort(run, end, [&](const Keyed& a, const Keyed& b) {
+        return tokens[a.index].bytes < tokens[b.index].bytes;
+      });
+      run = end;
+    }
+    bytes_.reserve(size_bytes);
+    tokens_.reserve(tokens.size());
+    for (const Keyed& keyed : order) {
+      const std::string_view bytes = tokens[keyed.index].bytes;
+      tokens_.push_back({static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(bytes.size()),
+                         tokens[keyed.index].id});
+      bytes_.append(bytes);
+    }
+  }
+
+  uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
+  const Token& operator[](uint32_t at) const { return tokens_[at]; }
+  unsigned char ByteOf(uint32_t at, uint32_t depth) const {
+    return static_cast<unsigned char>(bytes_[tokens_[at].begin + depth]);
+  }
+
+ private:
+  struct Keyed {
+    uint64_t head;
+    uint32_t index;
+  };
+
+  // By one byte after the other, the last first.
+  static void SortByHead(std::vector<Keyed>& order) {
+    std::vector<Keyed> sorted(order.size());
+    for (int shift = 0; shift < 64; shift += 8) {
+      const auto byte_of = [shift](const Keyed& keyed) { return keyed.head >> shift & 0xFF; };
+      std::array<uint32_t, 256> places{};
+      for (const Keyed& keyed : order) ++places[byte_of(keyed)];
+      std::exclusive_scan(places.begin(), places.end(), places.begin(), 0u);
+      for (const Keyed& keyed : order) sorted[places[byte_of(keyed)]++] = keyed;
+      order.swap(sorted);
+    }
+  }
+
+  std::string bytes_;
+  std::vector<Token> tokens_;
+};
 
 }  // namespace
 
 // Places the nodes breadth first, so that the short beginnings, which are met most, lie together.
 class TrieBuilder {
  public:
-  TrieBuilder(const std::vector<TokenTrie::Token>& tokens, TokenTrie& trie)
-      : tokens_(tokens), trie_(trie) {
-    Grow(512);
+  TrieBuilder(const SortedTokens& tokens, TokenTrie& trie) : tokens_(tokens), trie_(trie) {
+    Grow(std::max<size_t>(512, 4 * size_t{tokens.size()}));
     Take(0);
     base_used_[kLeafBase] = true;
-    open_.push_back({0, 0, static_cast<uint32_t>(tokens.size()), 0, TokenTrie::kNone});
-    for (size_t i = 0; i < open_.size(); ++i) PlaceChildren(open_[i]);
+    std::vector<Open> level = {{0, 0, tokens.size(), TokenTrie::kNone}};
+    for (uint32_t depth = 0; !level.empty(); ++depth) {
+      for (const Open& open : level) PlaceChildren(open, depth);
+      level.swap(next_level_);
+      next_level_.clear();
+    }
     trie_.nodes_.resize(end_ + 256);
   }
 
@@ -47,12 +105,11 @@ class TrieBuilder {
   // No node with children has this base: whatever lies there, its label is not that of a child.
   static constexpr uint32_t kLeafBase = 0;
 
-  // A node whose children are yet to be placed: the tokens below it, and how many bytes lead to it.
+  // A node whose children are yet to be placed, and the tokens below it.
   struct Open {
     uint32_t node;
     uint32_t begin;
     uint32_t end;
-    uint32_t depth;
     TokenId longest;  // the token at the node or nearest above
   };
   struct Child {
@@ -107,20 +164,15 @@ class TrieBuilder {
     return static_cast<uint32_t>(base);
   }
 
-  void PlaceChildren(Open open) {
+  // `depth` bytes lead to the node.
+  void PlaceChildren(const Open& open, uint32_t depth) {
     children_.clear();
-    uint32_t at = open.begin;
-    // The token that ends here sorts first.
-    if (at < open.end && tokens_[at].bytes.size() == open.depth) ++at;
-    while (at < open.end) {
-      const auto byte = static_cast<unsigned char>(tokens_[at].bytes[open.depth]);
-      const uint32_t begin = at;
-      while (at < open.end && static_cast<unsigned char>(tokens_[at].bytes[open.depth]) == byte) {
-        ++at;
-      }
+    for (uint32_t at = open.begin; at < open.end;) {
+      const unsigned char byte = tokens_.ByteOf(at, depth);
+      const uint32_t begin = at++;
+      while (at < open.end && tokens_.ByteOf(at, depth) == byte) ++at;
       children_.push_back({byte, begin, at});
     }
-    if (children_.empty()) return;  // its base stays kLeafBase
     const uint32_t base = FindBase();
     base_used_[base] = true;
     trie_.nodes_[open.node] |= uint64_t{base} << TokenTrie::kBaseShift;
@@ -128,35 +180,34 @@ class TrieBuilder {
       const uint32_t node = base + child.byte;
       Take(node);
       end_ = std::max<size_t>(end_, node + 1);
-      const TokenTrie::Token& first = tokens_[child.begin];
-      TokenId longest = open.longest;
-      uint64_t token = 0;
-      if (first.bytes.size() == open.depth + 1) {
-        trie_.shorter_[first.id] = open.longest;
-        longest = first.id;
-        token = first.id + 1;
-      }
+      // The token that ends here sorts first.
+      const SortedTokens::Token& first = tokens_[child.begin];
+      const bool ends = first.size == depth + 1;
+      if (ends) trie_.shorter_[first.id] = open.longest;
+      const uint64_t token = ends ? first.id + 1 : 0;
       trie_.nodes_[node] = token | uint64_t{child.byte + 1u} << TokenTrie::kLabelShift;
-      open_.push_back({node, child.begin, child.end, open.depth + 1, longest});
+      // Without tokens below, its base stays kLeafBase.
+      const uint32_t below = child.begin + (ends ? 1 : 0);
+      if (below == child.end) continue;
+      next_level_.push_back({node, below, child.end, ends ? first.id : open.longest});
     }
   }
 
-  const std::vector<TokenTrie::Token>& tokens_;
+  const SortedTokens& tokens_;
   TokenTrie& trie_;
-  std::vector<Open> open_;
+  std::vector<Open> next_level_;
   std::vector<Child> children_;
   std::vector<uint64_t> free_;  // a bit a place
   std::vector<bool> base_used_;
   size_t first_word_ = 0;  // of free_: before it nothing is free, or worth a try
-  size_t end_ = 0;         // behind the last node
+  size_t end_ = 1;         // behind the last node
 };
 
-TokenTrie::TokenTrie(std::vector<Token> tokens) {
-  SortByBytes(tokens);
+TokenTrie::TokenTrie(const std::vector<Token>& tokens) {
   TokenId end = 0;
   for (const Token& token : tokens) end = std::max(end, token.id + 1);
   shorter_.resize(end, kNone);
-  TrieBuilder(tokens, *this);
+  TrieBuilder(SortedTokens(tokens), *this);
   AddStarts();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 
 namespace mili::text {
 
@@ -20,7 +21,7 @@ class TokenTrie {
   };
 
   // Tokens below 2^24 with different bytes. Bytes are read during the call only.
-  explicit TokenTrie(std::vector<Token> tokens);
+  explicit TokenTrie(const std::vector<Token>& tokens);
 
   // The longest token that `text` begins with; kNone if there is none.
   TokenId Longest(const char* text, size_t size) const {
@@ -66,9 +67,9 @@ class TokenTrie {
   void AddStarts();
 
   friend class TrieBuilder;
-  std::vector<uint64_t> nodes_;  // [0] is the root; 256 free ones at the end
-  std::vector<TokenId> shorter_;
-  std::vector<Start> starts_;  // [65536]
+  LargeVector<uint64_t> nodes_;  // [0] is the root; 256 free ones at the end
+  LargeVector<TokenId> shorter_;
+  LargeVector<Start> starts_;  // [65536]
 };
 
 }  // namespace mili::text

@@ -140,27 +140,6 @@ absl::Status ReadPreTokenizer(const Part& part, TokenizerSpec& spec, bool& bytes
 
 // ---- model ----
 
-absl::Status ReadMerges(const MergeList& list, TokenizerSpec& spec) {
-  const Vocabulary& vocabulary = *spec.vocabulary;
-  spec.bpe.merges.reserve(list.size());
-  std::string merged;
-  for (size_t rank = 0; rank < list.size(); ++rank) {
-    const MergeList::Merge merge = list.at(rank);
-    merged.assign(merge.left).append(merge.right);
-    const std::optional<TokenId> ids[] = {vocabulary.Find(merge.left), vocabulary.Find(merge.right),
-                                          vocabulary.Find(merged)};
-    const std::string_view tokens[] = {merge.left, merge.right, merged};
-    for (int i = 0; i < 3; ++i) {
-      if (ids[i]) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("tokenizer.json: model.merges[", rank, "] names \"",
-                       absl::CHexEscape(ToAbsl(tokens[i])), "\", which model.vocab lacks"));
-    }
-    spec.bpe.merges.push_back({*ids[0], *ids[1], *ids[2]});
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ReadModelOptions(const Part& model, TokenizerSpec& spec) {
   const Part type = model.at("type");  // files of the first years leave it out
   if (!type.is_null() && type.json != "BPE") return Unsupported(type, "BPE");
@@ -194,13 +173,9 @@ absl::Status ReadModel(const Part& model, RawTokenizer& raw, TokenizerSpec& spec
   }
   if (!raw.vocabulary) return Invalid(model.at("vocab"), "an object of tokens and their ids");
   if (!raw.merges) return Invalid(model.at("merges"), "a list");
-  if (absl::Status status = raw.vocabulary->Finish(); !status.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tokenizer.json: model.vocab: ", status.message()));
-  }
   spec.vocabulary = std::move(raw.vocabulary);
-  MILI_RETURN_IF_ERROR(ReadModelOptions(model, spec));
-  return ReadMerges(*raw.merges, spec);
+  spec.bpe.merges = *std::move(raw.merges);
+  return ReadModelOptions(model, spec);
 }
 
 // ---- added_tokens ----

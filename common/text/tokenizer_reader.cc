@@ -1,12 +1,20 @@
 #include "common/text/tokenizer_reader.h"
 
+#include <charconv>
+#include <cmath>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include <absl/strings/escaping.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <nlohmann/json.hpp>
 
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/text/json_cursor.h"
+#include "common/text/merge_reader.h"
 
 namespace mili::text {
 namespace {
@@ -25,219 +33,185 @@ bool IsKnownPart(std::string_view key) {
   return false;
 }
 
-class Reader : public nlohmann::json_sax<Json> {
+absl::Status Invalid(const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat("tokenizer.json: ", what));
+}
+
+class Reader {
  public:
-  absl::StatusOr<RawTokenizer> Finish(bool parsed) && {
-    if (!status_.ok()) return status_;
-    if (!parsed) return absl::InvalidArgumentError("tokenizer.json: not JSON");
-    raw_.parts = std::make_unique<Json>(std::move(root_));
-    return std::move(raw_);
-  }
+  explicit Reader(std::string_view text) : json_(text) {}
 
-  bool null() override { return Value(nullptr); }
-  bool boolean(bool value) override { return Value(value); }
-  bool number_integer(number_integer_t value) override { return Value(value); }
-  bool number_float(number_float_t value, const string_t&) override { return Value(value); }
-  bool binary(binary_t&) override { return Fail("binary data"); }
-
-  bool number_unsigned(number_unsigned_t value) override {
-    if (InVocab()) return Check(raw_.vocabulary->Add(token_, value));
-    return Value(value);
-  }
-
-  bool string(string_t& value) override {
-    if (InMerges()) return Check(raw_.merges->AddLine(value));
-    if (InMerge()) {
-      if (num_merge_parts_ == 2) return Fail(absl::StrCat(Where(), " has more than two tokens"));
-      merge_[num_merge_parts_++] = std::move(value);
-      return true;
-    }
-    return Value(std::move(value));
-  }
-
-  bool key(string_t& key) override {
-    if (InVocab()) {
-      token_ = std::move(key);
-      return true;
-    }
-    if (Skipping()) return true;
-    const bool ignored = path_.size() == 1 && !IsKnownPart(key);
-    if (!ignored && path_.back()->contains(key)) {
-      return Fail(absl::StrCat("\"", absl::CHexEscape(key), "\" is there twice"));
-    }
-    is_model_ = path_.size() == 1 && key == "model";
-    key_ = std::move(key);
-    skip_next_ = ignored;
-    return true;
-  }
-
-  bool start_object(size_t) override { return Open(Json::object()); }
-  bool end_object() override { return Close(); }
-  bool start_array(size_t) override { return Open(Json::array()); }
-  bool end_array() override { return Close(); }
-
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception&) override {
-    return Fail(absl::StrCat("not JSON at byte ", position));
-  }
+  absl::StatusOr<RawTokenizer> Read();
 
  private:
-  // Where the reader is: depth_ open containers, of which those in path_ are part of the tree.
-  bool InVocab() const { return special_ == Special::kVocab; }
-  bool InMerges() const { return special_ == Special::kMerges && depth_ == special_depth_; }
-  bool InMerge() const { return special_ == Special::kMerges && depth_ == special_depth_ + 1; }
-  bool Skipping() const { return special_ == Special::kSkip; }
+  // What the members of an object are to the reader.
+  enum class Place { kTop, kModel, kElsewhere };
 
-  bool Fail(const std::string& what) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat("tokenizer.json: ", what));
-    return false;
-  }
-  bool Check(const absl::Status& status) {
-    return status.ok() || Fail(std::string(status.message()));
-  }
-  std::string Where() const {
-    if (InVocab()) return absl::StrCat("model.vocab[\"", absl::CHexEscape(token_), "\"]");
-    return absl::StrCat("model.merges[", raw_.merges->size(), "]");
-  }
+  // The value that comes next, into `out`; null: it is only checked. `depth` containers are open
+  // around it.
+  absl::Status Value(size_t depth, Place place, Json* out);
+  absl::Status Object(size_t depth, Place place, Json* out);
+  absl::Status Member(size_t depth, Place place, Json* object);
+  absl::Status Array(size_t depth, Json* out);
+  absl::Status Scalar(Json* out);
+  absl::Status Put(Json value, Json* out);
 
-  bool Value(Json value) {
-    if (Skipping()) return true;
-    if (special_ == Special::kVocab) return Fail(absl::StrCat(Where(), " is no id"));
-    if (special_ == Special::kMerges) return Fail(absl::StrCat(Where(), " is no pair of tokens"));
-    if (skip_next_) {
-      skip_next_ = false;
-      return true;
-    }
-    return Put(std::move(value)) != nullptr;
+  // The name of a member, and the colon behind it.
+  absl::StatusOr<std::string_view> Key();
+  // The entries of a container, each read by `entry`, through `close`.
+  template <typename Entry>
+  absl::Status Entries(char close, Entry entry);
+
+  absl::Status Vocab(size_t depth);
+  absl::Status Merges(size_t depth);
+  absl::Status ReadMerges();
+
+  absl::Status NoJson() const {
+    return Invalid(absl::StrCat("not JSON at byte ", json_.position() + 1));
   }
 
-  // Puts a value into the open container of the tree; null after a failure.
-  Json* Put(Json value) {
-    if (++num_values_ > kMaxTreeValues) {
-      Fail(absl::StrCat("more than ", kMaxTreeValues, " values beside vocabulary and merges"));
-      return nullptr;
-    }
-    if (path_.empty()) {
-      if (!value.is_object()) {
-        Fail("not an object");
-        return nullptr;
-      }
-      root_ = std::move(value);
-      return &root_;
-    }
-    Json& container = *path_.back();
-    if (container.is_array()) {
-      container.push_back(std::move(value));
-      return &container.back();
-    }
-    return &(container[key_] = std::move(value));
-  }
-
-  bool Open(Json container) {
-    if (++depth_ > kMaxDepth) return Fail(absl::StrCat("nested deeper than ", kMaxDepth));
-    if (Skipping()) return true;
-    if (special_ == Special::kMerges && InMerge() && container.is_array()) {
-      num_merge_parts_ = 0;
-      return true;
-    }
-    if (special_ == Special::kVocab) return Fail(absl::StrCat(Where(), " is no id"));
-    if (special_ == Special::kMerges) return Fail(absl::StrCat(Where(), " is no pair of tokens"));
-    if (skip_next_) {
-      skip_next_ = false;
-      return Enter(Special::kSkip);
-    }
-    if (path_.size() == 2 && in_model_ && key_ == "vocab") return OpenVocab(container.is_object());
-    if (path_.size() == 2 && in_model_ && key_ == "merges") return OpenMerges(container.is_array());
-    if (path_.size() == 1) in_model_ = is_model_;
-    Json* const place = Put(std::move(container));
-    if (place == nullptr) return false;
-    path_.push_back(place);
-    return true;
-  }
-
-  bool OpenVocab(bool is_object) {
-    if (!is_object) return Fail("model.vocab is no object of tokens and their ids");
-    if (raw_.vocabulary) return Fail("model.vocab is there twice");
-    raw_.vocabulary = std::make_unique<Vocabulary>();
-    return Enter(Special::kVocab);
-  }
-
-  bool OpenMerges(bool is_array) {
-    if (!is_array) return Fail("model.merges is no list");
-    if (raw_.merges) return Fail("model.merges is there twice");
-    raw_.merges = std::make_unique<MergeList>();
-    return Enter(Special::kMerges);
-  }
-
-  bool Close() {
-    if (InMerge()) {
-      if (num_merge_parts_ != 2) return Fail(absl::StrCat(Where(), " is no pair of tokens"));
-      raw_.merges->AddPair(merge_[0], merge_[1]);
-    } else if (special_ == Special::kNone) {
-      path_.pop_back();
-    } else if (depth_ == special_depth_) {
-      special_ = Special::kNone;
-    }
-    --depth_;
-    return true;
-  }
-
-  enum class Special { kNone, kVocab, kMerges, kSkip };
-  bool Enter(Special special) {
-    special_ = special;
-    special_depth_ = depth_;
-    return true;
-  }
-
-  absl::Status status_;
+  JsonCursor json_;
   RawTokenizer raw_;
-  Json root_;
-  std::vector<Json*> path_;  // the open containers of the tree; only the last one grows
-  size_t depth_ = 0;
-  size_t num_values_ = 0;
-  std::string key_;
-  bool is_model_ = false;   // key_ is the top level's "model"
-  bool in_model_ = false;   // path_[1] is the model
-  bool skip_next_ = false;  // the value of key_ is not wanted
-  Special special_ = Special::kNone;
-  size_t special_depth_ = 0;
-  std::string token_;
-  std::string merge_[2];
-  size_t num_merge_parts_ = 0;
+  std::optional<JsonCursor> merges_;  // at their list, if it comes before the vocabulary
+  size_t num_values_ = 0;             // in the tree
 };
 
-}  // namespace
-
-absl::Status MergeList::AddLine(std::string_view line) {
-  if (line.starts_with("#version")) return absl::OkStatus();
-  const size_t space = line.find(' ');
-  if (space == line.npos || line.find(' ', space + 1) != line.npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model.merges[", size(), "] is \"", absl::CHexEscape(ToAbsl(line)),
-                     "\"; expected two tokens with one space between"));
+absl::StatusOr<RawTokenizer> Reader::Read() {
+  raw_.parts = std::make_unique<Json>();
+  if (json_.Peek() != '{') return json_.AtEnd() ? NoJson() : Invalid("not an object");
+  MILI_RETURN_IF_ERROR(Value(0, Place::kTop, raw_.parts.get()));
+  if (!json_.AtEnd()) return NoJson();
+  if (merges_ && raw_.vocabulary) {
+    json_ = *std::move(merges_);
+    MILI_RETURN_IF_ERROR(ReadMerges());
   }
-  AddPair(line.substr(0, space), line.substr(space + 1));
+  return std::move(raw_);
+}
+
+absl::Status Reader::Value(size_t depth, Place place, Json* out) {
+  const char first = json_.Peek();
+  if (first != '{' && first != '[') return Scalar(out);
+  if (depth == kMaxDepth) return Invalid(absl::StrCat("nested deeper than ", kMaxDepth));
+  return first == '{' ? Object(depth + 1, place, out) : Array(depth + 1, out);
+}
+
+template <typename Entry>
+absl::Status Reader::Entries(char close, Entry entry) {
+  if (json_.Take(close)) return absl::OkStatus();
+  do {
+    MILI_RETURN_IF_ERROR(entry());
+  } while (json_.Take(','));
+  return json_.Take(close) ? absl::OkStatus() : NoJson();
+}
+
+absl::StatusOr<std::string_view> Reader::Key() {
+  const std::optional<std::string_view> key = json_.String();
+  if (!key || !json_.Take(':')) return NoJson();
+  return *key;
+}
+
+absl::Status Reader::Object(size_t depth, Place place, Json* out) {
+  json_.Take('{');
+  if (out != nullptr) MILI_RETURN_IF_ERROR(Put(Json::object(), out));
+  return Entries('}', [&] { return Member(depth, place, out); });
+}
+
+absl::Status Reader::Member(size_t depth, Place place, Json* object) {
+  MILI_ASSIGN_OR_RETURN(const std::string_view view, Key());
+  if (object == nullptr || (place == Place::kTop && !IsKnownPart(view))) {
+    return Value(depth, Place::kElsewhere, nullptr);
+  }
+  const std::string key(view);
+  const bool in_model = place == Place::kModel;
+  const bool seen = (in_model && key == "vocab" && raw_.vocabulary) ||
+                    (in_model && key == "merges" && (raw_.merges || merges_));
+  if (seen || object->contains(key)) {
+    return Invalid(
+        absl::StrCat(in_model ? "model." : "", absl::CHexEscape(key), " is there twice"));
+  }
+  const char first = json_.Peek();
+  if (in_model && (first == '{' || first == '[')) {
+    if (key == "vocab") return Vocab(depth);
+    if (key == "merges") return Merges(depth);
+  }
+  const Place inside = place == Place::kTop && key == "model" ? Place::kModel : Place::kElsewhere;
+  return Value(depth, inside, &(*object)[key]);
+}
+
+absl::Status Reader::Array(size_t depth, Json* out) {
+  json_.Take('[');
+  if (out != nullptr) MILI_RETURN_IF_ERROR(Put(Json::array(), out));
+  return Entries(']', [&] {
+    if (out != nullptr) out->push_back(nullptr);
+    return Value(depth, Place::kElsewhere, out != nullptr ? &out->back() : nullptr);
+  });
+}
+
+absl::Status Reader::Scalar(Json* out) {
+  if (json_.Peek() == '"') {
+    const std::optional<std::string_view> string = json_.String();
+    if (!string) return NoJson();
+    return out == nullptr ? absl::OkStatus() : Put(std::string(*string), out);
+  }
+  if (json_.Take("null")) return Put(nullptr, out);
+  if (json_.Take("true")) return Put(true, out);
+  if (json_.Take("false")) return Put(false, out);
+  if (const std::optional<uint64_t> value = json_.Unsigned()) return Put(*value, out);
+  const std::optional<std::string_view> number = json_.Number();
+  int64_t integer = 0;
+  double value = 0;
+  if (!number) return NoJson();
+  if (absl::SimpleAtoi(ToAbsl(*number), &integer)) return Put(integer, out);
+  if (!absl::SimpleAtod(ToAbsl(*number), &value) || !std::isfinite(value)) return NoJson();
+  return Put(value, out);
+}
+
+absl::Status Reader::Put(Json value, Json* out) {
+  if (out == nullptr) return absl::OkStatus();
+  if (++num_values_ > kMaxTreeValues) {
+    return Invalid(
+        absl::StrCat("more than ", kMaxTreeValues, " values beside vocabulary and merges"));
+  }
+  *out = std::move(value);
   return absl::OkStatus();
 }
 
-void MergeList::AddPair(std::string_view left, std::string_view right) {
-  text_.append(left);
-  ends_.push_back(text_.size());
-  text_.append(right);
-  ends_.push_back(text_.size());
+absl::Status Reader::Vocab(size_t depth) {
+  if (!json_.Take('{')) return Invalid("model.vocab is no object of tokens and their ids");
+  raw_.vocabulary = std::make_unique<Vocabulary>();
+  MILI_RETURN_IF_ERROR(Entries('}', [&]() -> absl::Status {
+    MILI_ASSIGN_OR_RETURN(const std::string_view token, Key());
+    absl::Status status;
+    if (const std::optional<uint64_t> id = json_.Unsigned()) {
+      status = raw_.vocabulary->Add(token, *id);
+      return status.ok() ? status : Invalid(std::string(status.message()));
+    }
+    const std::string name = absl::CHexEscape(ToAbsl(token));
+    MILI_RETURN_IF_ERROR(Value(depth + 1, Place::kElsewhere, nullptr));
+    return Invalid(absl::StrCat("model.vocab[\"", name, "\"] is no id"));
+  }));
+  const absl::Status status = raw_.vocabulary->Finish();
+  return status.ok() ? status : Invalid(absl::StrCat("model.vocab: ", status.message()));
 }
 
-MergeList::Merge MergeList::at(size_t rank) const {
-  const uint64_t begin = rank == 0 ? 0 : ends_[2 * rank - 1];
-  const std::string_view text(text_);
-  return {text.substr(begin, ends_[2 * rank] - begin),
-          text.substr(ends_[2 * rank], ends_[2 * rank + 1] - ends_[2 * rank])};
+absl::Status Reader::Merges(size_t depth) {
+  if (json_.Peek() != '[') return Invalid("model.merges is no list");
+  if (raw_.vocabulary) return ReadMerges();
+  merges_ = json_;
+  return Value(depth, Place::kElsewhere, nullptr);
 }
 
-absl::StatusOr<RawTokenizer> ReadRawTokenizer(std::string_view json) {
-  Reader reader;
-  const bool parsed = Json::sax_parse(json.begin(), json.end(), &reader);
-  return std::move(reader).Finish(parsed);
+absl::Status Reader::ReadMerges() {
+  json_.Take('[');
+  MergeReader reader(*raw_.vocabulary, raw_.merges.emplace());
+  return Entries(']', [&]() -> absl::Status {
+    const absl::Status status = reader.Read(json_);
+    return status.ok() ? status : Invalid(std::string(status.message()));
+  });
 }
+
+}  // namespace
+
+absl::StatusOr<RawTokenizer> ReadRawTokenizer(std::string_view json) { return Reader(json).Read(); }
 
 }  // namespace mili::text

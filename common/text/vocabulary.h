@@ -6,13 +6,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
-#include <absl/strings/string_view.h>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 
 namespace mili::text {
 
@@ -22,17 +20,12 @@ class Vocabulary {
   // end near 300,000.
   static constexpr TokenId kMaxIds = 1u << 22;
 
-  // Neither copied nor moved: the index points into the spellings.
-  Vocabulary() = default;
-  Vocabulary(const Vocabulary&) = delete;
-  Vocabulary& operator=(const Vocabulary&) = delete;
-
   // INVALID_ARGUMENT if the id is out of range or the spellings exceed 4 GiB.
   absl::Status Add(std::string_view spelling, uint64_t id);
   // After the last Add. INVALID_ARGUMENT if two tokens share an id or a spelling.
   absl::Status Finish();
 
-  size_t size() const { return index_.size(); }
+  size_t size() const { return size_; }
   // Of all spellings together.
   size_t size_bytes() const { return spellings_.size(); }
   // One more than the largest id.
@@ -47,13 +40,26 @@ class Vocabulary {
   struct Entry {
     uint32_t offset = 0;
     uint32_t size = kNoToken;
-    TokenId id = 0;
+  };
+  struct Added {
+    Entry entry;
+    TokenId id;
+    uint32_t hash;
+  };
+  struct Slot {
+    uint32_t hash = 0;
+    TokenId id = kNoToken;  // kNoToken: empty
   };
 
+  std::string_view Spelling(Entry entry) const { return {&spellings_[entry.offset], entry.size}; }
+
   std::string spellings_;
-  std::vector<Entry> added_;  // in order of the file; empty once finished
-  std::vector<Entry> by_id_;
-  absl::flat_hash_map<absl::string_view, TokenId> index_;
+  LargeVector<Added> added_;  // in order of the file; empty once finished
+  size_t size_ = 0;
+  LargeVector<Entry> by_id_;
+  // By spelling: open addressing, linear probing. Hashes are seeded, so that no file can be made
+  // to collide.
+  LargeVector<Slot> slots_;
 };
 
 }  // namespace mili::text

@@ -12,8 +12,8 @@ WordTable::WordTable(size_t max_words) {
   slot_shift_ = 64 - std::countr_zero(num_slots);
 }
 
-void WordTable::Add(const WordKey& key, TokenId token) {
-  size_t slot = key.Hash() >> slot_shift_;
+void WordTable::Add(const WordKey& key, uint64_t hash, TokenId token) {
+  size_t slot = hash >> slot_shift_;
   while (slots_[slot].key.words[1] != 0) {
     if (slots_[slot].key == key) return;
     slot = (slot + 1) & slot_mask_;

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/large_vector.h"
 #include "common/text/word_key.h"
 
 namespace mili::text {
@@ -16,8 +16,8 @@ class WordTable {
 
   explicit WordTable(size_t max_words);
 
-  // Not more often than max_words; a word that is there already stays.
-  void Add(const WordKey& key, TokenId token);
+  // Not more often than max_words; a word that is there already stays. `hash` is that of the key.
+  void Add(const WordKey& key, uint64_t hash, TokenId token);
 
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash >> slot_shift_]); }
 
@@ -37,7 +37,7 @@ class WordTable {
   };
 
   // Open addressing, linear probing; the key of an empty slot has no size.
-  std::vector<Slot> slots_;
+  LargeVector<Slot> slots_;
   int slot_shift_;
   size_t slot_mask_;
 };

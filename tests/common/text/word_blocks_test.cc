@@ -54,6 +54,7 @@ TEST(AsciiBlockTest, KnowsTheSameClassesWithAndWithoutVectorInstructions) {
     ASSERT_EQ(block.Digits(), plain.Digits());
     ASSERT_EQ(block.Spaces(), plain.Spaces());
     ASSERT_EQ(block.Newlines(), plain.Newlines());
+    ASSERT_EQ(block.Controls(), plain.Controls());
     ASSERT_EQ(block.Are('\''), plain.Are('\''));
   }
 }
