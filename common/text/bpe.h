@@ -25,7 +25,7 @@
 namespace mili::text {
 
 struct BpeSpec {
-  std::vector<MergeRule> merges;
+  LargeVector<MergeRule> merges;
   // Stands for a byte that the vocabulary does not know; without it such bytes are dropped.
   std::optional<TokenId> unknown;
   bool fuse_unknown = false;   // a run of unknown bytes is one token

@@ -30,7 +30,7 @@ class DeadEnds {
 }  // namespace
 
 std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const TokenBytes& bytes,
-                                             const std::vector<MergeRule>& rules,
+                                             const LargeVector<MergeRule>& rules,
                                              const PairRanks& ranks) {
   auto search = std::unique_ptr<BpeSearch>(new BpeSearch(ranks));
   if (bytes.size_bytes() > kMaxTokenBytes || !search->Derive(byte_ids, bytes, rules))
@@ -43,7 +43,7 @@ std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const Toke
 // Finds for every token the rule that ends its making, which is the first for it that nothing
 // forestalls. False if a rule comes before one that makes a part of it.
 bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
-                       const std::vector<MergeRule>& rules) {
+                       const LargeVector<MergeRule>& rules) {
   tokens_.resize(bytes.end_id());
   byte_pair_ranks_.resize(size_t{1} << 16);
   for (uint32_t byte = 0; byte < 256; ++byte) {
@@ -69,12 +69,12 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
 }
 
 void BpeSearch::AddTrie(const TokenBytes& bytes) {
-  std::vector<TokenTrie::Token> tokens;
-  tokens.reserve(tokens_.size());
+  LargeVector<TokenId> reached;
+  reached.reserve(tokens_.size());
   for (TokenId id = 0; id < tokens_.size(); ++id) {
-    if (IsReached(id)) tokens.push_back({bytes.at(id), id});
+    if (IsReached(id)) reached.push_back(id);
   }
-  trie_ = std::make_unique<TokenTrie>(tokens);
+  trie_ = std::make_unique<TokenTrie>(bytes, reached);
 }
 
 bool BpeSearch::Stay(Border border) const {

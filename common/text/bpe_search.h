@@ -32,7 +32,7 @@ class BpeSearch {
   // Null if the rules are not of the form above, or the tokens exceed 64 MiB. Every byte has an id.
   // Borrows `ranks`, which is of the rules.
   static std::unique_ptr<BpeSearch> Create(const ByteIds& byte_ids, const TokenBytes& bytes,
-                                           const std::vector<MergeRule>& rules,
+                                           const LargeVector<MergeRule>& rules,
                                            const PairRanks& ranks);
 
   // Writes the tokens of a word to `out`, which has room for one a byte; says how many.
@@ -52,7 +52,7 @@ class BpeSearch {
 
   explicit BpeSearch(const PairRanks& ranks) : ranks_(ranks) {}
   bool Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
-              const std::vector<MergeRule>& rules);
+              const LargeVector<MergeRule>& rules);
   void AddTrie(const TokenBytes& bytes);
 
   // Rank + 1 of the rule for the pair, both tokens bytes or not.

@@ -52,8 +52,7 @@ const char* JsonCursor::FindStringStop(const char* p, bool& plain) const {
   return p;
 }
 
-std::optional<std::string_view> JsonCursor::String() {
-  if (!Take('"')) return std::nullopt;
+std::optional<std::string_view> JsonCursor::RestOfString() {
   bool plain = true;
   const char* const stop = FindStringStop(p_, plain);
   if (stop != end_ && *stop == '\\') return EscapedString(stop);

@@ -3,10 +3,14 @@
 // borrows the text; never reads beyond it, whatever it says.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "common/text/ascii_block.h"
 
 namespace mili::text {
 
@@ -32,13 +36,31 @@ class JsonCursor {
   // Each of these reads what comes next, and is none if that is something else, or no JSON; then
   // the cursor stays where it was, but for a string, where it stands at the fault.
 
-  // Valid UTF-8; until the next String.
-  std::optional<std::string_view> String();
+  // Valid UTF-8; until the next String, unless it Lasts.
+  std::optional<std::string_view> String() {
+    if (!Take('"')) return std::nullopt;
+    if (end_ - p_ >= kBlockBytes) {  // most are short and plain
+      const AsciiBlock block(p_);
+      const int size = std::countr_zero(block.Are('"') | 1u << kBlockBytes);
+      const uint32_t others = block.NotAscii() | block.Are('\\') | block.Controls();
+      if (size < kBlockBytes && (others & ((1u << size) - 1)) == 0) {
+        const std::string_view string(p_, size);
+        p_ += size + 1;
+        return string;
+      }
+    }
+    return RestOfString();
+  }
+  // Whether a string that was read is one of the text, and stays.
+  bool Lasts(std::string_view string) const {
+    return std::less_equal<>()(begin_, string.data()) && std::less_equal<>()(string.data(), end_);
+  }
   // A number as it is written.
   std::optional<std::string_view> Number();
   // A number of digits alone that fits.
   std::optional<uint64_t> Unsigned();
 
+  size_t size_bytes() const { return end_ - begin_; }
   // Bytes before the cursor.
   size_t position() const { return p_ - begin_; }
 
@@ -47,6 +69,8 @@ class JsonCursor {
   // The first byte from p on that ends a string or wants to be looked at; `plain` turns false if
   // one before it is not ASCII.
   const char* FindStringStop(const char* p, bool& plain) const;
+  // Behind the first quote.
+  std::optional<std::string_view> RestOfString();
   std::optional<std::string_view> EscapedString(const char* p);
   // Appends what the escape at p_ stands for.
   bool Unescape();

@@ -5,7 +5,7 @@
 
 namespace mili::text {
 
-PairRanks::PairRanks(const std::vector<MergeRule>& rules) {
+PairRanks::PairRanks(const LargeVector<MergeRule>& rules) {
   const size_t num_slots = std::bit_ceil(std::max<size_t>(rules.size() + rules.size() / 2, 64));
   slots_.resize(num_slots);
   slot_shift_ = 64 - std::countr_zero(num_slots);

@@ -27,7 +27,7 @@ class PairRanks {
   };
 
   // Of two rules for one pair the last counts, as in tokenizers.
-  explicit PairRanks(const std::vector<MergeRule>& rules);
+  explicit PairRanks(const LargeVector<MergeRule>& rules);
 
   // Whether there are two rules for one pair.
   bool has_overruled() const { return has_overruled_; }

@@ -27,30 +27,26 @@ class SortedTokens {
     TokenId id;
   };
 
-  explicit SortedTokens(const std::vector<TokenTrie::Token>& tokens) {
-    std::vector<Keyed> order(tokens.size());
-    size_t size_bytes = 0;
-    for (uint32_t i = 0; i < tokens.size(); ++i) {
-      order[i] = {HeadOf(tokens[i].bytes), i};
-      size_bytes += tokens[i].bytes.size();
-    }
+  SortedTokens(const TokenBytes& bytes, const LargeVector<TokenId>& tokens) {
+    LargeVector<Keyed> order;
+    order.reserve(tokens.size());
+    for (const TokenId id : tokens) order.push_back({HeadOf(bytes.at(id)), id});
     SortByHead(order);
     // Those that begin alike are few together.
     for (auto run = order.begin(); run != order.end();) {
       const auto end = std::find_if(run, order.end(),
                                     [run](const Keyed& other) { return other.head != run->head; });
-      std::sort(run, end, [&](const Keyed& a, const Keyed& b) {
-        return tokens[a.index].bytes < tokens[b.index].bytes;
-      });
+      std::sort(run, end,
+                [&](const Keyed& a, const Keyed& b) { return bytes.at(a.id) < bytes.at(b.id); });
       run = end;
     }
-    bytes_.reserve(size_bytes);
+    bytes_.reserve(bytes.size_bytes());
     tokens_.reserve(tokens.size());
     for (const Keyed& keyed : order) {
-      const std::string_view bytes = tokens[keyed.index].bytes;
-      tokens_.push_back({static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(bytes.size()),
-                         tokens[keyed.index].id});
-      bytes_.append(bytes);
+      const std::string_view token = bytes.at(keyed.id);
+      tokens_.push_back(
+          {static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(token.size()), keyed.id});
+      bytes_.append(token);
     }
   }
 
@@ -63,12 +59,12 @@ class SortedTokens {
  private:
   struct Keyed {
     uint64_t head;
-    uint32_t index;
+    TokenId id;
   };
 
   // By one byte after the other, the last first.
-  static void SortByHead(std::vector<Keyed>& order) {
-    std::vector<Keyed> sorted(order.size());
+  static void SortByHead(LargeVector<Keyed>& order) {
+    LargeVector<Keyed> sorted(order.size());
     for (int shift = 0; shift < 64; shift += 8) {
       const auto byte_of = [shift](const Keyed& keyed) { return keyed.head >> shift & 0xFF; };
       std::array<uint32_t, 256> places{};
@@ -80,7 +76,7 @@ class SortedTokens {
   }
 
   std::string bytes_;
-  std::vector<Token> tokens_;
+  LargeVector<Token> tokens_;
 };
 
 }  // namespace
@@ -89,10 +85,11 @@ class SortedTokens {
 class TrieBuilder {
  public:
   TrieBuilder(const SortedTokens& tokens, TokenTrie& trie) : tokens_(tokens), trie_(trie) {
-    Grow(std::max<size_t>(512, 4 * size_t{tokens.size()}));
+    trie.nodes_.reserve(8 * size_t{tokens.size()});
+    Grow(1024);
     Take(0);
-    base_used_[kLeafBase] = true;
-    std::vector<Open> level = {{0, 0, tokens.size(), TokenTrie::kNone}};
+    base_used_[0] = uint64_t{1} << kLeafBase;
+    LargeVector<Open> level = {{0, 0, tokens.size(), TokenTrie::kNone}};
     for (uint32_t depth = 0; !level.empty(); ++depth) {
       for (const Open& open : level) PlaceChildren(open, depth);
       level.swap(next_level_);
@@ -104,6 +101,8 @@ class TrieBuilder {
  private:
   // No node with children has this base: whatever lies there, its label is not that of a child.
   static constexpr uint32_t kLeafBase = 0;
+  // Of nodes but the root: bases are not negative.
+  static constexpr size_t kFirstPlace = 256;
 
   // A node whose children are yet to be placed, and the tokens below it.
   struct Open {
@@ -118,49 +117,46 @@ class TrieBuilder {
     uint32_t end;
   };
 
-  bool IsFree(size_t at) const { return (free_[at / 64] >> (at % 64) & 1) != 0; }
   size_t size() const { return trie_.nodes_.size(); }
+
+  // The 64 bits from `at` on.
+  static uint64_t BitsAt(const LargeVector<uint64_t>& bits, size_t at) {
+    const int shift = static_cast<int>(at % 64);
+    const uint64_t low = bits[at / 64] >> shift;
+    return shift == 0 ? low : low | bits[at / 64 + 1] << (64 - shift);
+  }
 
   void Grow(size_t size) {
     size = (size + 63) / 64 * 64;
     trie_.nodes_.resize(size);
     free_.resize(size / 64, UINT64_MAX);
-    base_used_.resize(size, false);
+    base_used_.resize(size / 64);
   }
 
   void Take(size_t at) { free_[at / 64] &= ~(uint64_t{1} << (at % 64)); }
 
-  // A base for these children: one of the first places that are free, else behind all nodes. Dense
-  // enough, and linear.
+  // A base for these children: one for which all their places are free, among the first that are,
+  // 64 places at once; else behind all nodes. Dense enough, and linear.
   uint32_t FindBase() {
-    constexpr int kMaxTries = 32;
-    constexpr size_t kMaxWords = 64;
+    constexpr size_t kMaxWords = 16;
     while (first_word_ < free_.size() && free_[first_word_] == 0) ++first_word_;
-    const unsigned char first_byte = children_[0].byte;
-    const size_t end = std::min(first_word_ + kMaxWords, free_.size());
-    int tries = 0;
+    const uint32_t first_byte = children_[0].byte;
+    // Up to 256 places behind, and the word that holds the last of them, are looked at.
+    const size_t end = std::min(first_word_ + kMaxWords, free_.size() - 5);
     for (size_t word = first_word_; word < end; ++word) {
-      for (uint64_t bits = free_[word]; bits != 0; bits &= bits - 1) {
-        const size_t at = word * 64 + std::countr_zero(bits);
-        if (at < first_byte) continue;
-        const size_t base = at - first_byte;
-        if (base + 256 > size() || base_used_[base]) continue;
-        const bool fits =
-            std::all_of(children_.begin() + 1, children_.end(),
-                        [&](const Child& child) { return IsFree(base + child.byte); });
-        if (fits) return static_cast<uint32_t>(base);
-        if (++tries == kMaxTries) {
-          ++first_word_;  // what is left there is for no one
-          return Append();
-        }
+      uint64_t fits = free_[word] & ~BitsAt(base_used_, word * 64 - first_byte);
+      for (size_t i = 1; i < children_.size() && fits != 0; ++i) {
+        fits &= BitsAt(free_, word * 64 + children_[i].byte - first_byte);
       }
+      if (fits != 0) return static_cast<uint32_t>(word * 64 + std::countr_zero(fits) - first_byte);
     }
+    ++first_word_;  // what is left there is for no one
     return Append();
   }
   uint32_t Append() {
-    size_t base = std::max(end_, size_t{256}) - children_[0].byte;
-    while (base < base_used_.size() && base_used_[base]) ++base;
-    if (base + 256 > size()) Grow(base + 256 + base / 4);
+    size_t base = std::max(end_, kFirstPlace) - children_[0].byte;
+    while (base < size() && (base_used_[base / 64] >> (base % 64) & 1) != 0) ++base;
+    if (base + 512 > size()) Grow(base + 512 + base / 8);
     return static_cast<uint32_t>(base);
   }
 
@@ -174,7 +170,7 @@ class TrieBuilder {
       children_.push_back({byte, begin, at});
     }
     const uint32_t base = FindBase();
-    base_used_[base] = true;
+    base_used_[base / 64] |= uint64_t{1} << (base % 64);
     trie_.nodes_[open.node] |= uint64_t{base} << TokenTrie::kBaseShift;
     for (const Child& child : children_) {
       const uint32_t node = base + child.byte;
@@ -195,19 +191,17 @@ class TrieBuilder {
 
   const SortedTokens& tokens_;
   TokenTrie& trie_;
-  std::vector<Open> next_level_;
+  LargeVector<Open> next_level_;
   std::vector<Child> children_;
-  std::vector<uint64_t> free_;  // a bit a place
-  std::vector<bool> base_used_;
-  size_t first_word_ = 0;  // of free_: before it nothing is free, or worth a try
-  size_t end_ = 1;         // behind the last node
+  LargeVector<uint64_t> free_;            // a bit a place
+  LargeVector<uint64_t> base_used_;       // a bit a base
+  size_t first_word_ = kFirstPlace / 64;  // of free_: before it nothing is free, or worth a try
+  size_t end_ = 1;                        // behind the last node
 };
 
-TokenTrie::TokenTrie(const std::vector<Token>& tokens) {
-  TokenId end = 0;
-  for (const Token& token : tokens) end = std::max(end, token.id + 1);
-  shorter_.resize(end, kNone);
-  TrieBuilder(SortedTokens(tokens), *this);
+TokenTrie::TokenTrie(const TokenBytes& bytes, const LargeVector<TokenId>& tokens) {
+  shorter_.resize(bytes.end_id(), kNone);
+  TrieBuilder(SortedTokens(bytes, tokens), *this);
   AddStarts();
 }
 

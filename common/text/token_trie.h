@@ -5,23 +5,20 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "common/base/ids.h"
 #include "common/text/large_vector.h"
+#include "common/text/token_bytes.h"
 
 namespace mili::text {
 
 class TokenTrie {
  public:
   static constexpr TokenId kNone = UINT32_MAX;
-  struct Token {
-    std::string_view bytes;  // not empty
-    TokenId id;
-  };
 
-  // Tokens below 2^24 with different bytes. Bytes are read during the call only.
-  explicit TokenTrie(const std::vector<Token>& tokens);
+  // Of these tokens, below 2^24, with different bytes and none without. `bytes` is read during the
+  // call only.
+  TokenTrie(const TokenBytes& bytes, const LargeVector<TokenId>& tokens);
 
   // The longest token that `text` begins with; kNone if there is none.
   TokenId Longest(const char* text, size_t size) const {

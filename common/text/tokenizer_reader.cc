@@ -179,6 +179,7 @@ absl::Status Reader::Put(Json value, Json* out) {
 absl::Status Reader::Vocab(size_t depth) {
   if (!json_.Take('{')) return Invalid("model.vocab is no object of tokens and their ids");
   raw_.vocabulary = std::make_unique<Vocabulary>();
+  raw_.vocabulary->ReserveForFile(json_.size_bytes());
   MILI_RETURN_IF_ERROR(Entries('}', [&]() -> absl::Status {
     MILI_ASSIGN_OR_RETURN(const std::string_view token, Key());
     absl::Status status;
@@ -204,10 +205,11 @@ absl::Status Reader::Merges(size_t depth) {
 absl::Status Reader::ReadMerges() {
   json_.Take('[');
   MergeReader reader(*raw_.vocabulary, raw_.merges.emplace());
-  return Entries(']', [&]() -> absl::Status {
-    const absl::Status status = reader.Read(json_);
+  const auto named = [](const absl::Status& status) {
     return status.ok() ? status : Invalid(std::string(status.message()));
-  });
+  };
+  MILI_RETURN_IF_ERROR(Entries(']', [&] { return named(reader.Read(json_)); }));
+  return named(reader.Finish());
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace mili::text {
 
 struct RawTokenizer {
   std::unique_ptr<Vocabulary> vocabulary;        // finished; null: model.vocab is missing
-  std::optional<std::vector<MergeRule>> merges;  // none: model.merges or model.vocab is missing
+  std::optional<LargeVector<MergeRule>> merges;  // none: model.merges or model.vocab is missing
   // Everything else that is known, `model` without the two.
   std::unique_ptr<nlohmann::json> parts;
 };

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <absl/status/status.h>
 
@@ -20,6 +21,8 @@ class Vocabulary {
   // end near 300,000.
   static constexpr TokenId kMaxIds = 1u << 22;
 
+  // Takes room for a file of this size, which spares copies; anything may follow.
+  void ReserveForFile(size_t size_bytes);
   // INVALID_ARGUMENT if the id is out of range or the spellings exceed 4 GiB.
   absl::Status Add(std::string_view spelling, uint64_t id);
   // After the last Add. INVALID_ARGUMENT if two tokens share an id or a spelling.
@@ -27,36 +30,44 @@ class Vocabulary {
 
   size_t size() const { return size_; }
   // Of all spellings together.
-  size_t size_bytes() const { return spellings_.size(); }
+  size_t size_bytes() const { return size_bytes_; }
   // One more than the largest id.
   TokenId end_id() const { return static_cast<TokenId>(by_id_.size()); }
-  std::optional<TokenId> Find(std::string_view spelling) const;
-  bool Contains(TokenId id) const { return id < by_id_.size() && by_id_[id].size != kNoToken; }
+  std::optional<TokenId> Find(std::string_view spelling) const {
+    return Find(spelling, HashOf(spelling));
+  }
+  // In two steps, for who has many to find.
+  static uint32_t HashOf(std::string_view spelling);
+  void Prefetch(uint32_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
+  std::optional<TokenId> Find(std::string_view spelling, uint32_t hash) const;
+  bool Contains(TokenId id) const { return id < by_id_.size() && by_id_[id] != kNoRecord; }
   // Empty if there is no such token.
   std::string_view SpellingOf(TokenId id) const;
 
  private:
-  static constexpr uint32_t kNoToken = UINT32_MAX;
-  struct Entry {
-    uint32_t offset = 0;
-    uint32_t size = kNoToken;
-  };
-  struct Added {
-    Entry entry;
+  static constexpr uint32_t kNoRecord = UINT32_MAX;
+  // A token lies in records_: this, then its spelling.
+  struct Head {
     TokenId id;
-    uint32_t hash;
+    uint32_t size;
   };
   struct Slot {
     uint32_t hash = 0;
-    TokenId id = kNoToken;  // kNoToken: empty
+    uint32_t record = kNoRecord;
   };
 
-  std::string_view Spelling(Entry entry) const { return {&spellings_[entry.offset], entry.size}; }
+  Head HeadAt(uint32_t record) const;
+  std::string_view SpellingAt(uint32_t record) const {
+    return std::string_view(records_).substr(record + sizeof(Head), HeadAt(record).size);
+  }
+  // Where this spelling is in slots_, or would be.
+  size_t SlotOf(std::string_view spelling, uint32_t hash) const;
 
-  std::string spellings_;
-  LargeVector<Added> added_;  // in order of the file; empty once finished
+  std::string records_;
+  std::vector<Slot> added_;  // in order of the file; empty once finished
   size_t size_ = 0;
-  LargeVector<Entry> by_id_;
+  size_t size_bytes_ = 0;
+  LargeVector<uint32_t> by_id_;  // the record of each
   // By spelling: open addressing, linear probing. Hashes are seeded, so that no file can be made
   // to collide.
   LargeVector<Slot> slots_;

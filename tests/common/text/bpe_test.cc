@@ -73,7 +73,7 @@ class Model {
 
  private:
   Vocabulary vocabulary_;
-  std::vector<MergeRule> rules_;
+  LargeVector<MergeRule> rules_;
   std::optional<Bpe> bpe_;
 };
 
