@@ -1,0 +1,170 @@
+// The candidates of a row in units of 128, one a warp, and what is asked of them: the threshold
+// that keeps the k largest or a share of the mass, sums, a draw. By order of (logit descending, id
+// ascending), without sorting. All functions are called by the whole block. Device code only.
+#pragma once
+
+#include "kernels/cuda/sample/draw_memory.cuh"
+
+namespace mili::kernels::cuda {
+
+// exp((x - max) / temperature), at most 1.
+struct Weight {
+  float max;
+  float temperature;
+  __device__ __forceinline__ float Of(float x) const { return expf((x - max) / temperature); }
+  // In units of 2^-36, so that sums do not depend on their order.
+  __device__ __forceinline__ uint64_t Fixed(float x) const {
+    return __float2ull_rn(Of(x) * 0x1p36f);
+  }
+};
+inline constexpr double kFixedOne = 0x1p36;
+
+// What passes: keys above `key`, and the first `ties`, by id, of those equal to it.
+struct Threshold {
+  static constexpr uint32_t kAll = 0xffffffffu;
+  uint32_t key;
+  uint32_t ties;
+};
+
+// Values in the order of ids: a list in shared memory, or groups of the row itself.
+struct Source {
+  const RowReader* reader;
+  const float* list;       // null: groups of the row
+  const int32_t* ids;      // of the list
+  const uint16_t* groups;  // the units' groups; null: unit u is group u
+  int32_t count;           // of the list
+  int32_t num_units;
+  bool is_raw;
+
+  __device__ __forceinline__ int32_t GroupOf(int32_t unit) const {
+    return groups != nullptr ? groups[unit] : unit;
+  }
+  // Absent elements are NaN, whose key is 0.
+  __device__ __forceinline__ float4 Load(int32_t unit) const {
+    const float absent = __int_as_float(0x7fffffff);
+    if (list == nullptr) {
+      return is_raw ? reader->Raw(GroupOf(unit), absent) : reader->Edited(GroupOf(unit));
+    }
+    const int32_t first = unit * kGroup + static_cast<int32_t>(threadIdx.x % 32) * kLaneIds;
+    float4 x;
+#pragma unroll
+    for (int j = 0; j < kLaneIds; ++j) (&x.x)[j] = first + j < count ? list[first + j] : absent;
+    return x;
+  }
+  __device__ __forceinline__ int32_t IdOf(int32_t unit, int32_t element) const {
+    return list != nullptr ? ids[unit * kGroup + element] : GroupOf(unit) * kGroup + element;
+  }
+};
+
+__device__ __forceinline__ Source ListOf(const float* list, const int32_t* ids, int32_t count) {
+  return {nullptr, list, ids, nullptr, count, (count + kGroup - 1) / kGroup, false};
+}
+
+// Calls body(unit, values) for every unit, a warp each.
+template <typename Body>
+__device__ __forceinline__ void ForEachUnit(const Source& source, Body&& body) {
+  constexpr int kAhead = 4;
+  for (int32_t unit = threadIdx.x / 32; unit < source.num_units; unit += kDrawWarps * kAhead) {
+    float4 x[kAhead];
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      if (unit + j * kDrawWarps < source.num_units) x[j] = source.Load(unit + j * kDrawWarps);
+    }
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      if (unit + j * kDrawWarps < source.num_units) body(unit + j * kDrawWarps, x[j]);
+    }
+  }
+}
+
+// Which of the lane's elements pass. `ties_before`: candidates at the threshold in units before.
+struct Passing {
+  bool passes[kLaneIds];
+};
+__device__ __forceinline__ Passing PassingOf(const float4& x, const Threshold& threshold,
+                                             uint32_t ties_before) {
+  Passing result;
+  uint32_t is_tie[kLaneIds];
+#pragma unroll
+  for (int j = 0; j < kLaneIds; ++j) {
+    const uint32_t key = KeyOf((&x.x)[j]);
+    result.passes[j] = key >= threshold.key;
+    is_tie[j] = key == threshold.key;
+  }
+  if (threshold.ties == Threshold::kAll) return result;
+  const uint32_t mine = is_tie[0] + is_tie[1] + is_tie[2] + is_tie[3];
+  uint32_t rank = mine;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const uint32_t other = __shfl_up_sync(~0u, rank, step);
+    if (threadIdx.x % 32 >= step) rank += other;
+  }
+  rank += ties_before - mine;
+#pragma unroll
+  for (int j = 0; j < kLaneIds; ++j) {
+    if (is_tie[j] != 0) result.passes[j] = rank++ < threshold.ties;
+  }
+  return result;
+}
+
+// Prefix sums over units: each thread has kUnitsPerThread neighbouring ones.
+template <typename T, typename Stored>
+__device__ __forceinline__ Scanned<T> ScanUnits(const Stored* units, int32_t num_units,
+                                                DrawMemory& memory) {
+  T sum = 0;
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    const int32_t unit = threadIdx.x * kUnitsPerThread + j;
+    if (unit < num_units) sum += units[unit];
+  }
+  return BlockScan<T>(sum, memory);
+}
+
+// Fills unit_ties, if the threshold needs them.
+__device__ __forceinline__ void CountTies(const Source& source, const Threshold& threshold,
+                                          DrawMemory& memory) {
+  if (threshold.ties == Threshold::kAll) return;
+  __syncthreads();
+  ForEachUnit(source, [&](int32_t unit, const float4& x) {
+    uint32_t ties = 0;
+#pragma unroll
+    for (int j = 0; j < kLaneIds; ++j) ties += KeyOf((&x.x)[j]) == threshold.key;
+    ties = __reduce_add_sync(~0u, ties);
+    if (threadIdx.x % 32 == 0) memory.unit_ties[unit] = ties;
+  });
+  __syncthreads();
+  uint32_t before = ScanUnits<uint32_t>(memory.unit_ties, source.num_units, memory).before;
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    const int32_t unit = threadIdx.x * kUnitsPerThread + j;
+    if (unit >= source.num_units) break;
+    const uint32_t ties = memory.unit_ties[unit];
+    memory.unit_ties[unit] = before;
+    before += ties;
+  }
+  __syncthreads();
+}
+
+__device__ __forceinline__ uint32_t TiesBefore(int32_t unit, const Threshold& threshold,
+                                               const DrawMemory& memory) {
+  return threshold.ties == Threshold::kAll ? 0 : memory.unit_ties[unit];
+}
+
+// Fills unit_mass with the weights of what passes; unit_ties must be there. Returns the total.
+__device__ __forceinline__ double SumMass(const Source& source, const Threshold& threshold,
+                                          const Weight& weight, DrawMemory& memory) {
+  __syncthreads();
+  ForEachUnit(source, [&](int32_t unit, const float4& x) {
+    const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
+    double mass = 0;
+#pragma unroll
+    for (int j = 0; j < kLaneIds; ++j) {
+      if (passing.passes[j]) mass += weight.Of((&x.x)[j]);
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) mass += __shfl_xor_sync(~0u, mass, step);
+    if (threadIdx.x % 32 == 0) memory.unit_mass[unit] = mass;
+  });
+  __syncthreads();
+  return ScanUnits<double>(memory.unit_mass, source.num_units, memory).total;
+}
+
+}  // namespace mili::kernels::cuda
