@@ -47,8 +47,8 @@ struct DecodeAttentionParams {
   AttentionShape shape;
   const void* q = nullptr;  // [num_seqs] rows of [num_heads, head_dim], 4-aligned
   int64_t q_stride = 0;     // elements between rows, even
-  void* out = nullptr;      // [num_seqs] rows of [num_heads, head_dim]
-  int64_t out_stride = 0;   // elements between rows
+  void* out = nullptr;      // [num_seqs] rows of [num_heads, head_dim], 4-aligned
+  int64_t out_stride = 0;   // elements between rows, even
   PagedKv cache;
   float scale = 0;                // of q k^T; usually 1 / sqrt(head_dim)
   const int32_t* plan = nullptr;  // 16-aligned, of PlanDecode with the same num_ctas and lengths
@@ -56,6 +56,7 @@ struct DecodeAttentionParams {
   // DecodeWorkspaceBytes(shape, num_ctas), 16-aligned, zeroed once before its first launch; each
   // launch leaves it fit for the next. Launches that may overlap need one each.
   void* workspace = nullptr;
+  bool pdl = false;  // start before the kernel ahead on the stream has ended (Hopper only)
 };
 
 // The grid that fills a GPU of num_sms.
@@ -80,15 +81,16 @@ struct VarlenAttentionParams {
   AttentionShape shape;
   const void* q = nullptr;  // [num_tokens] rows of [num_heads, head_dim], 16-aligned
   int64_t q_stride = 0;     // elements between rows, a multiple of 8
-  void* out = nullptr;      // [num_tokens] rows of [num_heads, head_dim], 4-aligned
-  int64_t out_stride = 0;   // elements between rows, even
+  void* out = nullptr;      // [num_tokens] rows of [num_heads, head_dim], 16-aligned
+  int64_t out_stride = 0;   // elements between rows, a multiple of 8
   PagedKv cache;
   const int32_t* cu_seqlens = nullptr;  // [num_seqs + 1] rows
   float scale = 0;
   const int32_t* plan = nullptr;  // 8-aligned, of PlanVarlen with the same lengths
   int32_t num_tiles = 0;          // grid: VarlenTiles of the largest step of this graph, or the
                                   // number that PlanVarlen returned
-  bool is_portable = false;       // take the mma.sync path even on Hopper
+  bool pdl = false;
+  bool is_portable = true;  // take the mma.sync path even on Hopper
 };
 
 // Upper bound of the tiles of a step, and the ints of a plan that holds so many.

@@ -1,0 +1,84 @@
+// The host side of both kinds of attention: how a step's work is cut, from its lengths alone.
+#include "kernels/cuda/attention/plan.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/attention/paged_attention.h"
+#include "kernels/cuda/attention/shape.h"
+
+namespace mili::kernels::cuda {
+namespace {
+
+int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+int32_t DecodeCtas(int32_t num_sms) { return num_sms * kDecodeCtasPerSm; }
+
+size_t DecodePlanInts(int32_t num_ctas) {
+  return (sizeof(DecodePlanHeader) + sizeof(DecodeShare) * static_cast<size_t>(num_ctas)) /
+         sizeof(int32_t);
+}
+
+void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_heads,
+                int32_t num_ctas, int32_t* plan) {
+  int32_t total = 0;
+  for (int32_t s = 0; s < num_seqs; ++s) {
+    total += CeilDiv(context_lens[s], kDecodeBlock) * num_kv_heads;
+  }
+  const int32_t active = std::min(total, num_ctas);
+  auto* header = reinterpret_cast<DecodePlanHeader*>(plan);
+  *header = {total, active, 0, 0};
+  auto* shares = reinterpret_cast<DecodeShare*>(header + 1);
+
+  int32_t s = 0;
+  int32_t first_of_s = 0;  // block at which sequence s begins
+  for (int32_t c = 0; c < num_ctas; ++c) {
+    shares[c] = {};
+    if (c >= active) continue;
+    const int32_t begin = ShareBegin(c, total, active);
+    int32_t blocks_of_s = CeilDiv(context_lens[s], kDecodeBlock);
+    while (begin >= first_of_s + blocks_of_s * num_kv_heads) {
+      first_of_s += blocks_of_s * num_kv_heads;
+      blocks_of_s = CeilDiv(context_lens[++s], kDecodeBlock);
+    }
+    shares[c].seq = s;
+    shares[c].kv_head = (begin - first_of_s) / blocks_of_s;
+    shares[c].block = (begin - first_of_s) % blocks_of_s;
+    shares[c].num_blocks = ShareBegin(c + 1, total, active) - begin;
+  }
+}
+
+int32_t VarlenTiles(const AttentionShape& shape, int32_t max_tokens, int32_t max_seqs) {
+  return max_tokens / TokensPerTile(GroupOf(shape)) + std::min(max_tokens, max_seqs);
+}
+
+size_t VarlenPlanInts(int32_t num_tiles) {
+  return sizeof(VarlenTile) / sizeof(int32_t) * static_cast<size_t>(num_tiles);
+}
+
+int32_t PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
+                   const int32_t* context_lens, int32_t num_seqs, int32_t num_tiles,
+                   int32_t* plan) {
+  const int32_t tokens_per_tile = TokensPerTile(GroupOf(shape));
+  auto* tiles = reinterpret_cast<VarlenTile*>(plan);
+  const auto keys_of = [&](const VarlenTile& tile) {
+    const int32_t len = cu_seqlens[tile.seq + 1] - cu_seqlens[tile.seq];
+    const int32_t end = std::min(tile.first_token + tokens_per_tile, len);
+    return context_lens[tile.seq] - len + end;
+  };
+  int32_t num_used = 0;
+  for (int32_t s = 0; s < num_seqs; ++s) {
+    const int32_t len = cu_seqlens[s + 1] - cu_seqlens[s];
+    for (int32_t first = 0; first < len && num_used < num_tiles; first += tokens_per_tile) {
+      tiles[num_used++] = {s, first};
+    }
+  }
+  std::stable_sort(tiles, tiles + num_used, [&](const VarlenTile& a, const VarlenTile& b) {
+    return keys_of(a) > keys_of(b);
+  });
+  std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0});
+  return num_used;
+}
+
+}  // namespace mili::kernels::cuda

@@ -1,0 +1,57 @@
+// What the plans of attention hold, for the functions that write them and the kernels that read
+// them. Plain C++.
+#pragma once
+
+#include <cstdint>
+
+namespace mili::kernels::cuda {
+
+#ifdef __CUDACC__
+#define MILI_HOST_DEVICE __host__ __device__
+#else
+#define MILI_HOST_DEVICE
+#endif
+
+// Decode. The step's KV is one list of blocks of 64 tokens, ordered by sequence, KV head, position.
+// Share c of `num_active` shares begins at block ShareBegin(c).
+inline constexpr int32_t kDecodeBlock = 64;
+inline constexpr int32_t kDecodeCtasPerSm = 2;
+
+struct DecodePlanHeader {
+  int32_t total_blocks;
+  int32_t num_active;  // shares with blocks, the first ones
+  int32_t reserved[2];
+};
+
+struct DecodeShare {
+  int32_t seq;
+  int32_t kv_head;
+  int32_t block;       // of that sequence and head, where the share begins
+  int32_t num_blocks;  // 0: nothing to do
+};
+
+MILI_HOST_DEVICE inline int32_t ShareBegin(int32_t share, int32_t total_blocks,
+                                           int32_t num_active) {
+  return static_cast<int32_t>(static_cast<int64_t>(share) * total_blocks / num_active);
+}
+
+// The share that holds `block`: the last one that begins at or before it.
+MILI_HOST_DEVICE inline int32_t ShareOf(int32_t block, int32_t total_blocks, int32_t num_active) {
+  const int64_t end = static_cast<int64_t>(block + 1) * num_active;
+  return static_cast<int32_t>((end + total_blocks - 1) / total_blocks) - 1;
+}
+
+// Varlen. A tile is 128 rows of query: a row for each token and query head of one group, as many
+// whole tokens as fit.
+inline constexpr int32_t kVarlenTileRows = 128;
+
+struct VarlenTile {
+  int32_t seq;          // -1: empty
+  int32_t first_token;  // of the sequence's new tokens
+};
+
+MILI_HOST_DEVICE inline int32_t TokensPerTile(int32_t group) { return kVarlenTileRows / group; }
+
+#undef MILI_HOST_DEVICE
+
+}  // namespace mili::kernels::cuda

@@ -1,0 +1,93 @@
+#include <cuda.h>
+
+#include "kernels/cuda/attention/shape.h"
+#include "kernels/cuda/attention/varlen_hopper.cuh"
+#include "kernels/cuda/attention/varlen_portable.cuh"
+
+namespace mili::kernels::cuda {
+namespace {
+
+// A tensor of [page][K heads, then V heads][token of the page][head_dim], boxes of 16 tokens by 64
+// elements, written to shared memory with the 128-byte swizzle.
+cudaError_t EncodePagedKv(const VarlenAttentionParams& params, CUtensorMap* map) {
+  void* entry = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
+                                                             12000, cudaEnableDefault, &found);
+  if (error != cudaSuccess) return error;
+  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
+  const auto dim = static_cast<cuuint64_t>(params.shape.head_dim);
+  const cuuint64_t sizes[4] = {dim, kPageTokens,
+                               static_cast<cuuint64_t>(2 * params.shape.num_kv_heads),
+                               static_cast<cuuint64_t>(params.cache.num_pages)};
+  const cuuint64_t strides[3] = {dim * 2, dim * 2 * kPageTokens,
+                                 static_cast<cuuint64_t>(params.cache.page_stride) * 2};
+  const cuuint32_t box[4] = {64, kPageTokens, 1, 1};
+  const cuuint32_t steps[4] = {1, 1, 1, 1};
+  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  const CUresult result =
+      encode(map,
+             params.shape.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                               : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+             4, const_cast<void*>(params.cache.kv), sizes, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+bool IsHopper() {
+  int device = 0;
+  int major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major == 9;
+}
+
+template <typename E, int kHeadDim>
+cudaError_t LaunchVarlen(const VarlenArgs& args, const VarlenAttentionParams& params,
+                         cudaStream_t stream) {
+  if (params.is_portable || !IsHopper()) {
+    return LaunchVarlenPortable<E, kHeadDim>(args, params.num_tiles, params.pdl, stream);
+  }
+  CUtensorMap map;
+  const cudaError_t error = EncodePagedKv(params, &map);
+  if (error != cudaSuccess) return error;
+  return LaunchVarlenHopper<E, kHeadDim>(args, map, params.num_tiles, params.pdl, stream);
+}
+
+template <typename E>
+cudaError_t LaunchForHeadDim(const VarlenArgs& args, const VarlenAttentionParams& params,
+                             cudaStream_t stream) {
+  if (params.shape.head_dim == 64) return LaunchVarlen<E, 64>(args, params, stream);
+  return LaunchVarlen<E, 128>(args, params, stream);
+}
+
+}  // namespace
+
+cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t stream) {
+  const AttentionShape& shape = params.shape;
+  if (!IsSupported(shape) || params.num_tiles <= 0 || params.plan == nullptr) {
+    return cudaErrorInvalidValue;
+  }
+  VarlenArgs args = {};
+  args.q = params.q;
+  args.out = params.out;
+  args.kv = params.cache.kv;
+  args.page_table = params.cache.page_table;
+  args.context_lens = params.cache.context_lens;
+  args.cu_seqlens = params.cu_seqlens;
+  args.plan = reinterpret_cast<const VarlenTile*>(params.plan);
+  args.q_stride = params.q_stride;
+  args.out_stride = params.out_stride;
+  args.page_stride = params.cache.page_stride;
+  args.page_table_stride = params.cache.page_table_stride;
+  args.num_pages = params.cache.num_pages;
+  args.num_kv_heads = shape.num_kv_heads;
+  args.group = GroupOf(shape);
+  args.tokens_per_tile = TokensPerTile(args.group);
+  args.scale_log2 = params.scale * kLog2E;
+  if (shape.dtype == DType::kF16) return LaunchForHeadDim<F16>(args, params, stream);
+  return LaunchForHeadDim<Bf16>(args, params, stream);
+}
+
+}  // namespace mili::kernels::cuda

@@ -1,0 +1,11 @@
+#include "kernels/cuda/attention/varlen_hopper.cuh"
+
+namespace mili::kernels::cuda {
+
+template <>
+cudaError_t LaunchVarlenHopper<F16, 64>(const VarlenArgs& args, const CUtensorMap& map,
+                                        int32_t num_tiles, bool pdl, cudaStream_t stream) {
+  return LaunchVarlenHopperHere<F16, 64>(args, map, num_tiles, pdl, stream);
+}
+
+}  // namespace mili::kernels::cuda

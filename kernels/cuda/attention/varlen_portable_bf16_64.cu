@@ -1,0 +1,11 @@
+#include "kernels/cuda/attention/varlen_portable.cuh"
+
+namespace mili::kernels::cuda {
+
+template <>
+cudaError_t LaunchVarlenPortable<Bf16, 64>(const VarlenArgs& args, int32_t num_tiles, bool pdl,
+                                           cudaStream_t stream) {
+  return LaunchVarlenPortableHere<Bf16, 64>(args, num_tiles, pdl, stream);
+}
+
+}  // namespace mili::kernels::cuda
