@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "common/base/dtype.h"
 
@@ -44,6 +46,11 @@ struct LinearParams {
   // y[m, 8g + i] = silu(gate) * up. Only where FusesSiluMul says so; without bias and add.
   bool silu_mul = false;
 
+  // Not null: x stands for x / rms(x) * norm_weight, rms(v) = sqrt(mean(v^2) + norm_eps), rounded
+  // to `dtype` before and after the weight. Only where FusesNorm says so; 16-aligned.
+  const void* norm_weight = nullptr;  // [k]
+  float norm_eps = 0.0f;
+
   // fp8 (e4m3): w holds bytes and row n stands for w_scales[n] * w[n]. Up to kMaxSkinnyRows rows x
   // stays 16-bit (x_scales null); above, x holds e4m3 bytes too and row m stands for
   // x_scales[m] * x[m].
@@ -62,6 +69,13 @@ struct LinearOptions {
   size_t workspace_bytes = size_t{32} << 20;
 };
 
+// A shape to tune: the call as it will be made, y being overwritten.
+struct LinearTuneRequest {
+  LinearParams params;
+  std::vector<const void*>
+      weights;  // that take turns, so that none comes from the L2; may be empty
+};
+
 class LinearContext {
  public:
   // Opens cublasLt on the current device and allocates the workspace. Null, and the reason with its
@@ -69,12 +83,23 @@ class LinearContext {
   static std::unique_ptr<LinearContext> Create(const LinearOptions& options, std::string* error);
   ~LinearContext();
 
-  // Whether a call of this shape may ask for silu_mul (whatever the flag says now).
+  // Whether a call of this shape may ask for silu_mul, or give a norm_weight (whatever it says
+  // now).
   bool FusesSiluMul(const LinearParams& params) const;
+  bool FusesNorm(const LinearParams& params) const;
 
   // cudaErrorInvalidValue for a shape that the contract above forbids, cudaErrorNotSupported when
   // cublasLt has no algorithm for it.
   cudaError_t Linear(const LinearParams& params, cudaStream_t stream);
+
+  // Times cublasLt's algorithms for the shapes that it would run and that the table does not hold,
+  // and keeps the fastest. Takes some 10 ms a shape and blocks; not in a capture. Calls with fewer
+  // rows, down to half, use a shape's choice too.
+  cudaError_t Tune(const std::vector<LinearTuneRequest>& requests, cudaStream_t stream);
+  // What was tuned, as a text to keep in a file, and back. Restoring a text that is damaged or from
+  // another GPU, driver or library gives false and the reason, and leaves nothing tuned.
+  std::string SaveTuning() const;
+  bool RestoreTuning(std::string_view text, std::string* error);
 
   // Of cublasLt, as cublasLtGetVersion gives it: 130000 is 13.0.0.
   size_t cublaslt_version() const;

@@ -1,0 +1,249 @@
+// Times the GPU's linear layers on the matrices of Qwen3-0.6B and 8B: the skinny kernel plain and
+// as a programmatic dependent, and cublasLt with its first and its best heuristic. Calls run in
+// graph replays over weights rotated past the L2; inputs are random. Prints microseconds a call,
+// node gap included, and the share of 3.0 TB/s that reading the weights alone would take.
+//
+//   cuda_linear_bench [--fp8] [--rows=1,2,4,8,16] [--model=0.6B|8B|head]
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/linear/cublaslt.h"
+#include "kernels/cuda/linear/linear.h"
+#include "kernels/cuda/linear/skinny.h"
+
+namespace {
+
+using mili::kernels::cuda::CublasLt;
+using mili::kernels::cuda::LinearParams;
+using mili::kernels::cuda::MatmulProblem;
+using mili::kernels::cuda::SkinnyDevice;
+
+constexpr double kBytesPerUs = 3.0e6;
+constexpr size_t kWorkspaceBytes = size_t{64} << 20;
+constexpr size_t kMaxRows = 1024;
+
+void Check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+struct Matrix {
+  const char* model;
+  const char* name;
+  int n;
+  int k;
+  bool silu_mul;
+  bool has_add;
+  bool is_head;
+};
+
+constexpr Matrix kMatrices[] = {
+    {"0.6B", "qkv", 4096, 1024, false, false, false},
+    {"0.6B", "o", 1024, 2048, false, true, false},
+    {"0.6B", "gate+up", 6144, 1024, true, false, false},
+    {"0.6B", "down", 1024, 3072, false, true, false},
+    {"8B", "qkv", 6144, 4096, false, false, false},
+    {"8B", "o", 4096, 4096, false, true, false},
+    {"8B", "gate+up", 24576, 4096, true, false, false},
+    {"8B", "down", 4096, 12288, false, true, false},
+    {"head", "0.6B", 151936, 1024, false, false, true},
+    {"head", "8B", 151936, 4096, false, false, true},
+};
+
+// Random elements: normal as bf16, any small numbers as e4m3.
+std::vector<uint16_t> RandomElements(size_t size, float scale, bool is_fp8, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, scale);
+  std::vector<uint16_t> out(size);
+  for (uint16_t& element : out) {
+    const float value = normal(random);
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    // Without the highest bit of the exponent an e4m3 is small and never NaN.
+    element = is_fp8 ? static_cast<uint16_t>(random() & 0xbfbf) : static_cast<uint16_t>(bits >> 16);
+  }
+  return out;
+}
+
+// Fills `bytes` of device memory with repetitions of random elements.
+void Fill(void* to, size_t bytes, float scale, bool is_fp8, uint32_t seed) {
+  const std::vector<uint16_t> block = RandomElements((size_t{8} << 20) + 104, scale, is_fp8, seed);
+  for (size_t done = 0; done < bytes; done += block.size() * 2) {
+    Check(cudaMemcpy(static_cast<char*>(to) + done, block.data(),
+                     std::min(bytes - done, block.size() * 2), cudaMemcpyHostToDevice),
+          "fill");
+  }
+}
+
+class Bench {
+ public:
+  explicit Bench(bool is_fp8) : is_fp8_(is_fp8) {
+    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+    Check(cudaEventCreate(&start_), "event");
+    Check(cudaEventCreate(&stop_), "event");
+    Check(cudaMalloc(&weights_, kPoolBytes), "weights");
+    Check(cudaMalloc(&x_, kMaxRows * 16384 * 2), "x");
+    Check(cudaMalloc(&add_, kMaxRows * 32768 * 2), "add");
+    Check(cudaMalloc(&y_, size_t{64} * 151936 * 4 + kMaxRows * 32768 * 4), "y");
+    Check(cudaMalloc(&scales_, 151936 * 4), "scales");
+    Check(cudaMalloc(&workspace_, kWorkspaceBytes), "workspace");
+    Fill(weights_, kPoolBytes, 0.02f, is_fp8, 1);
+    Fill(x_, kMaxRows * 16384 * 2, 1.0f, false, 2);
+    Fill(add_, kMaxRows * 32768 * 2, 1.0f, false, 3);
+    Check(cudaMemset(scales_, 0x3c, 151936 * 4), "scales");
+    Check(GetSkinnyDevice(0, &device_), "device");
+    Check(PrepareSkinny(device_), "skinny");
+    std::string error;
+    lt_ = CublasLt::Open("", &error);
+    if (lt_ == nullptr) std::fprintf(stderr, "no cublasLt: %s\n", error.c_str());
+    Check(cudaDeviceSynchronize(), "fill");
+  }
+
+  LinearParams Params(const Matrix& matrix, int rows, size_t copy, bool is_fp8) const {
+    LinearParams p;
+    p.x = x_;
+    p.x_stride = matrix.k;
+    p.w = static_cast<const char*>(weights_) + copy * Bytes(matrix);
+    p.y = y_;
+    p.y_stride = matrix.n;
+    p.num_rows = rows;
+    p.n = matrix.n;
+    p.k = matrix.k;
+    p.is_y_f32 = matrix.is_head;
+    p.silu_mul = matrix.silu_mul;
+    p.add = matrix.has_add ? add_ : nullptr;
+    p.add_stride = matrix.n;
+    p.w_scales = is_fp8 ? static_cast<const float*>(scales_) : nullptr;
+    return p;
+  }
+
+  // Microseconds of one call, the median of 7 replays; negative if the calls fail.
+  double Time(const Matrix& matrix, const std::function<cudaError_t(size_t copy, int i)>& call) {
+    const size_t copies = std::min<size_t>(32, kPoolBytes / Bytes(matrix));
+    const int num_calls = static_cast<int>(matrix.is_head ? 20 : std::max<size_t>(32, copies));
+    if (call(0, 0) != cudaSuccess) return -1;
+    Check(cudaStreamSynchronize(stream_), matrix.name);
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t exec = nullptr;
+    Check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture");
+    for (int i = 0; i < num_calls; ++i) Check(call(i % copies, i), "captured call");
+    Check(cudaStreamEndCapture(stream_, &graph), "capture");
+    Check(cudaGraphInstantiate(&exec, graph, 0), "graph");
+    std::vector<double> times;
+    for (int repeat = 0; repeat < 9; ++repeat) {
+      Check(cudaEventRecord(start_, stream_), "event");
+      Check(cudaGraphLaunch(exec, stream_), "launch");
+      Check(cudaEventRecord(stop_, stream_), "event");
+      Check(cudaEventSynchronize(stop_), matrix.name);
+      float ms = 0;
+      Check(cudaEventElapsedTime(&ms, start_, stop_), "time");
+      if (repeat >= 2) times.push_back(ms * 1e3 / num_calls);
+    }
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  }
+
+  // Paired: with room for the next kernel's block beside each of ours.
+  double Skinny(const Matrix& matrix, int rows, bool pdl, bool paired) {
+    SkinnyDevice device = device_;
+    if (!paired) device.paired_shared_bytes = 0;
+    return Time(matrix, [&, device](size_t copy, int i) {
+      LinearParams p = Params(matrix, rows, copy, is_fp8_);
+      p.pdl = pdl && i > 0;
+      return SkinnyLinear(p, device, stream_);
+    });
+  }
+
+  // The first heuristic, and the best of `max_count`.
+  void Library(const Matrix& matrix, int rows, int max_count, double* first, double* best) {
+    *first = *best = -1;
+    if (lt_ == nullptr) return;
+    LinearParams shape = Params(matrix, rows, 0, false);
+    shape.silu_mul = false;
+    const MatmulProblem problem(*lt_, shape);
+    for (const cublasLtMatmulAlgo_t& algo : problem.Candidates(kWorkspaceBytes, max_count)) {
+      const double us = Time(matrix, [&](size_t copy, int) {
+        LinearParams p = shape;
+        p.w = static_cast<const char*>(weights_) + copy * 2 * (Bytes(matrix) / (is_fp8_ ? 1 : 2));
+        return problem.Run(p, algo, workspace_, kWorkspaceBytes, stream_);
+      });
+      if (us < 0) continue;
+      if (*first < 0) *first = us;
+      if (*best < 0 || us < *best) *best = us;
+    }
+  }
+
+  size_t Bytes(const Matrix& matrix) const {
+    return static_cast<size_t>(matrix.n) * matrix.k * (is_fp8_ ? 1 : 2);
+  }
+
+ private:
+  static constexpr size_t kPoolBytes = size_t{1300} << 20;
+
+  bool is_fp8_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t start_ = nullptr;
+  cudaEvent_t stop_ = nullptr;
+  void* weights_ = nullptr;
+  void* x_ = nullptr;
+  void* add_ = nullptr;
+  void* y_ = nullptr;
+  void* scales_ = nullptr;
+  void* workspace_ = nullptr;
+  SkinnyDevice device_;
+  std::unique_ptr<CublasLt> lt_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool is_fp8 = false;
+  std::string model;
+  int candidates = 0;
+  std::vector<int> rows = {1, 2, 4, 8, 16};
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    if (arg == "--fp8") is_fp8 = true;
+    if (arg.rfind("--model=", 0) == 0) model = arg.substr(8);
+    if (arg.rfind("--candidates=", 0) == 0) candidates = std::atoi(arg.c_str() + 13);
+    if (arg.rfind("--rows=", 0) == 0) {
+      rows.clear();
+      for (const char* p = arg.c_str() + 7; *p != 0; p += *p == ',') {
+        rows.push_back(static_cast<int>(std::strtol(p, const_cast<char**>(&p), 10)));
+      }
+    }
+  }
+  Bench bench(is_fp8);
+  std::printf("%-5s %-8s %4s | %8s %6s | %8s %6s | %8s %6s | %8s %8s %6s\n", "model", "matrix",
+              "rows", "skinny", "%", "pdl", "%", "unpaired", "%", "lt first", "lt best", "x");
+  for (const Matrix& matrix : kMatrices) {
+    if (!model.empty() && model != matrix.model) continue;
+    for (const int m : rows) {
+      const double limit = static_cast<double>(bench.Bytes(matrix)) / kBytesPerUs;
+      const double plain = bench.Skinny(matrix, m, false, true);
+      const double pdl = bench.Skinny(matrix, m, true, true);
+      const double unpaired = bench.Skinny(matrix, m, true, false);
+      double first = -1;
+      double best = -1;
+      if (candidates > 0 && !is_fp8) bench.Library(matrix, m, candidates, &first, &best);
+      std::printf(
+          "%-5s %-8s %4d | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %8.2f %6.2f\n",
+          matrix.model, matrix.name, m, plain, 100 * limit / plain, pdl, 100 * limit / pdl,
+          unpaired, 100 * limit / unpaired, first, best, best / plain);
+      std::fflush(stdout);
+    }
+  }
+  return 0;
+}
