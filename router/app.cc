@@ -168,7 +168,7 @@ absl::Status App::Serve() {
 
 absl::Status App::Handle(const GroupChanged& news) {
   if (!news.snapshot.is_ready) return absl::OkStatus();
-  facts_ = news.snapshot.facts;
+  facts_ = *news.snapshot.facts;
   MILI_RETURN_IF_ERROR(MaybeServeModel());
   WarmUp(news.snapshot);
   return absl::OkStatus();

@@ -17,6 +17,7 @@
 #include "common/config/ready_pipe.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
+#include "common/wire/poller_hold.h"
 #include "router/api/frontend.h"
 #include "router/api/grpc/control_service.h"
 #include "router/api/grpc/grpc_server.h"
@@ -70,7 +71,8 @@ class App {
   Logger log_;
   RealClock clock_;
   Mailbox<News> news_{0};
-  SignalWatcher signals_;
+  SignalWatcher signals_;   // before any other thread
+  PollerHold poller_hold_;  // before any channel or server
   ReadyPipe ready_pipe_;
   MetricsRegistry metrics_registry_;
   SchedulerMetrics metrics_;

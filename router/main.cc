@@ -1,7 +1,6 @@
 // mili-router: takes requests, schedules them, and has workers compute them. Flags are read here
 // and nowhere else.
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,14 +8,14 @@
 #include <google/protobuf/stubs/logging.h>
 
 #include "common/config/ready_pipe.h"
+#include "common/wire/grpc_process.h"
 #include "router/app.h"
 #include "router/settings.h"
 
 extern char** environ;
 
 int main(int argc, char** argv) {
-  // gRPC's own lines would come after the cause that a failure ends with.
-  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  mili::PrepareGrpc();
   // Protobuf would write a line for every client that sends what is no UTF-8.
   google::protobuf::SetLogHandler(nullptr);
   const auto fail = [](const absl::Status& status, int code) {

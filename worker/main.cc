@@ -1,9 +1,9 @@
 // mili-worker: one rank of a model. Flags are read here and nowhere else.
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
 
+#include "common/wire/grpc_process.h"
 #include "worker/program/bench.h"
 #include "worker/program/self_check.h"
 #include "worker/program/serve.h"
@@ -12,8 +12,7 @@
 extern char** environ;
 
 int main(int argc, char** argv) {
-  // gRPC's own lines would come after the cause that a failure ends with.
-  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  mili::PrepareGrpc();
   const auto fail = [](const absl::Status& status, int code) {
     std::fprintf(stderr, "mili-worker: %s\n", std::string(status.message()).c_str());
     return code;

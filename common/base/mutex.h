@@ -13,6 +13,7 @@
 #define MILI_CAPABILITY __attribute__((capability("mutex")))
 #define MILI_SCOPED_CAPABILITY __attribute__((scoped_lockable))
 #define MILI_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
+#define MILI_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
 #define MILI_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
 #define MILI_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
 #else
@@ -20,6 +21,7 @@
 #define MILI_CAPABILITY
 #define MILI_SCOPED_CAPABILITY
 #define MILI_ACQUIRE(...)
+#define MILI_TRY_ACQUIRE(...)
 #define MILI_RELEASE(...)
 #define MILI_REQUIRES(...)
 #endif
@@ -29,6 +31,8 @@ namespace mili {
 class MILI_CAPABILITY Mutex {
  public:
   void Lock() MILI_ACQUIRE() { mutex_.lock(); }
+  // Not for a thread that holds it.
+  [[nodiscard]] bool TryLock() MILI_TRY_ACQUIRE(true) { return mutex_.try_lock(); }
   void Unlock() MILI_RELEASE() { mutex_.unlock(); }
 
  private:

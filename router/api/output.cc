@@ -1,14 +1,16 @@
 #include "router/api/output.h"
 
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <variant>
 
-#include "common/base/mailbox.h"
+#include "common/base/actor.h"
 
 namespace mili::router {
 namespace {
+
+// A step's news of so few choices are handled on the loop's thread.
+constexpr size_t kMaxTokensOnTheSpot = 8;
 
 struct AdoptMessage {
   std::shared_ptr<Call> call;
@@ -51,37 +53,44 @@ class OutputThreadLoop final : public OutputThread {
       : engine_(engine),
         on_finished_(std::move(on_finished)),
         // Bounded by its senders: what tickets admit.
-        mailbox_(0),
-        thread_([this] { Run(); }) {}
+        messages_(0, [this](std::vector<Message> messages) {
+          HandleAll(std::move(messages));
+          return absl::InfiniteFuture();
+        }) {
+    messages_.Start();
+  }
 
   void Stop() {
-    mailbox_.Close();
-    if (thread_.joinable()) thread_.join();
-  }
-
-  void Adopt(std::shared_ptr<Call> call, std::vector<RequestPtr> requests) override {
-    mailbox_.Post(AdoptMessage{std::move(call), std::move(requests)});
-  }
-  void Admitted(std::shared_ptr<Call> call) override {
-    mailbox_.Post(AdmittedMessage{std::move(call)});
-  }
-  void Refused(std::shared_ptr<Call> call, size_t num_submitted, absl::Status status) override {
-    mailbox_.Post(RefusedMessage{std::move(call), num_submitted, std::move(status)});
-  }
-  void OnTokens(std::vector<TokenEvent> events) override { mailbox_.Post(std::move(events)); }
-
- private:
-  void Run() {
-    while (true) {
-      std::vector<Message> messages = mailbox_.TakeAll();
-      if (messages.empty()) break;
-      for (Message& message : messages) {
-        std::visit([this](auto& m) { Handle(m); }, message);
-      }
-    }
+    messages_.Stop();
+    HandleAll(messages_.Close());
     const absl::Status gone = absl::UnavailableError("the server is shutting down");
     for (auto& [key, part] : parts_) End(*part.state, gone);
     parts_.clear();
+  }
+
+  void Adopt(std::shared_ptr<Call> call, std::vector<RequestPtr> requests) override {
+    messages_.Post(AdoptMessage{std::move(call), std::move(requests)});
+  }
+  void Admitted(std::shared_ptr<Call> call) override {
+    messages_.Post(AdmittedMessage{std::move(call)});
+  }
+  void Refused(std::shared_ptr<Call> call, size_t num_submitted, absl::Status status) override {
+    messages_.Post(RefusedMessage{std::move(call), num_submitted, std::move(status)});
+  }
+  void OnTokens(std::vector<TokenEvent> events) override {
+    // A few tokens are told sooner than another thread wakes.
+    if (events.size() <= kMaxTokensOnTheSpot) {
+      messages_.PostAndHandle(std::move(events));
+    } else {
+      messages_.Post(std::move(events));
+    }
+  }
+
+ private:
+  void HandleAll(std::vector<Message> messages) {
+    for (Message& message : messages) {
+      std::visit([this](auto& m) { Handle(m); }, message);
+    }
   }
 
   void Handle(AdoptMessage& message) {
@@ -192,8 +201,7 @@ class OutputThreadLoop final : public OutputThread {
   // Of the calls not yet ended.
   std::unordered_map<const Call*, std::shared_ptr<CallState>> states_;
   std::unordered_map<RequestKey, Part> parts_;
-  Mailbox<Message> mailbox_;
-  std::thread thread_;
+  Actor<Message> messages_;
 };
 
 }  // namespace

@@ -52,7 +52,7 @@ struct GroupSnapshot {
   uint32_t num_pages_cached = 0;
   uint32_t num_slots_total = 0;
   uint32_t num_slots_free = 0;
-  std::optional<WorkerFacts> facts;  // of rank 0, once described
+  std::shared_ptr<const WorkerFacts> facts;  // of rank 0; null until described
 };
 
 class Engine {

@@ -21,7 +21,7 @@ struct FinishedRequest {
   uint32_t num_generation_tokens = 0;  // over all choices
 };
 
-// Called on the loops' threads, from several at once; must not block and must not call back.
+// Called in the loops' rounds, several at once; must not block and must not call back.
 class SchedulerProbe {
  public:
   virtual ~SchedulerProbe() = default;

@@ -160,7 +160,7 @@ absl::Status RouterEngine::Submit(RequestPtr request, std::shared_ptr<TokenSink>
       WithRetryDelay(absl::UnavailableError("no worker is ready"), absl::Seconds(1));
   for (SchedulerLoop* loop : state_->Candidates()) {
     const GroupSnapshot snapshot = loop->Snapshot();
-    if (!snapshot.facts.has_value()) continue;
+    if (snapshot.facts == nullptr) continue;
     refusal = CheckFits(state_->options.scheduler, *snapshot.facts, *request);
     if (!refusal.ok()) continue;
     if (request->ticket != nullptr) {

@@ -28,7 +28,7 @@ struct EngineOptions {
   // A step unanswered for this long makes the group unhealthy (is_step_overdue); 15 s later its
   // epoch is abandoned and its sequences restart.
   absl::Duration step_timeout = absl::Seconds(30);
-  // One line of news for people (attached, lost, abandoned), from a loop's thread. May be null.
+  // One line of news for people (attached, lost, abandoned), from a loop's round. May be null.
   std::function<void(const std::string& line)> log;
 };
 

@@ -53,11 +53,9 @@ struct LostEvent {
 };
 // Another group became ready; requests that wait here for a lost worker may go there.
 struct PeerReadyEvent {};
-// The loop's thread ends after this round.
-struct StopEvent {};
 
 using RouterEvent =
     std::variant<SubmitEvent, AdoptEvent, CancelEvent, FinishChoiceEvent, AbortEvent, ProgressEvent,
-                 AttachedEvent, StepDoneEvent, LostEvent, PeerReadyEvent, StopEvent>;
+                 AttachedEvent, StepDoneEvent, LostEvent, PeerReadyEvent>;
 
 }  // namespace mili::router

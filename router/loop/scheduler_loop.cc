@@ -30,32 +30,25 @@ SchedulerLoop::SchedulerLoop(size_t group_idx, LoopOptions options,
       probe_(probe),
       clock_(clock),
       name_(absl::StrCat("worker ", absl::StrJoin(client_->addresses(), ","))),
-      mailbox_(options.mailbox_capacity),
       scheduler_(options.scheduler),
       delivery_(probe),
-      watch_(options.step_timeout) {
+      watch_(options.step_timeout),
+      events_(options.mailbox_capacity,
+              [this](std::vector<RouterEvent> events) { return Round(std::move(events)); }) {
   Publish();
 }
 
-SchedulerLoop::~SchedulerLoop() {
-  MILI_CHECK(!thread_.joinable(), "a loop is stopped before it is destroyed");
-}
-
 void SchedulerLoop::Start() {
-  thread_ = std::thread([this] { Run(); });
+  events_.Start();
   client_->Start(this);
 }
 
 void SchedulerLoop::StopClient() { client_->Stop(); }
 
-void SchedulerLoop::Join() {
-  mailbox_.Post(StopEvent{});
-  thread_.join();
-}
+void SchedulerLoop::Join() { events_.Stop(); }
 
 void SchedulerLoop::FailLeftovers() {
-  mailbox_.Close();
-  HandleAll(mailbox_.TakeAll());
+  HandleAll(events_.Close());
   scheduler_.LoseEpoch(clock_->Now());
   scheduler_.FailAll(absl::UnavailableError("the server is shutting down"));
   not_ready_reason_ = "the server is shutting down";
@@ -75,29 +68,30 @@ uint32_t SchedulerLoop::QueuePlace(RequestKey key) const {
 }
 
 void SchedulerLoop::OnProgress(uint64_t loaded_bytes, uint64_t total_bytes) {
-  mailbox_.Post(ProgressEvent{loaded_bytes, total_bytes});
+  events_.Post(ProgressEvent{loaded_bytes, total_bytes});
 }
 
 void SchedulerLoop::OnAttached(Epoch epoch, const WorkerFacts& facts) {
-  mailbox_.Post(AttachedEvent{epoch, facts});
+  events_.Post(AttachedEvent{epoch, facts});
 }
 
-void SchedulerLoop::OnResult(StepResult result) { mailbox_.Post(StepDoneEvent{std::move(result)}); }
+void SchedulerLoop::OnResult(StepResult result) {
+  events_.PostAndHandle(StepDoneEvent{std::move(result)});
+}
 
 void SchedulerLoop::OnLost(Epoch epoch, absl::Status reason) {
-  mailbox_.Post(LostEvent{epoch, std::move(reason)});
+  events_.Post(LostEvent{epoch, std::move(reason)});
 }
 
-void SchedulerLoop::Run() {
-  while (!is_stopping_) {
-    HandleAll(mailbox_.TakeAll(NextWake()));
-    CheckDeadlines();
-    SendPlans();
-    client_->ReadOn();
-    MoveAway();
-    Publish();
-    delivery_.Send();
-  }
+absl::Time SchedulerLoop::Round(std::vector<RouterEvent> events) {
+  HandleAll(std::move(events));
+  CheckDeadlines();
+  SendPlans();
+  client_->ReadOn();
+  MoveAway();
+  Publish();
+  delivery_.Send();
+  return NextWake();
 }
 
 // The mailbox waits by the machine's clock, whatever clock the loop was given.
@@ -158,16 +152,16 @@ void SchedulerLoop::Publish() {
   for (const TokenEvent& event : events) has_produced_token_ |= !event.tokens.empty();
   const Delivery::Outcomes outcomes = delivery_.Account(std::move(events), news, now);
 
-  GroupSnapshot snapshot = MakeSnapshot(now);
+  const GroupSnapshot snapshot = MakeSnapshot(now);
   is_ready_.store(snapshot.is_ready, std::memory_order_release);
   if (snapshot.is_ready) num_slots_.store(snapshot.num_slots_total, std::memory_order_relaxed);
   {
     MutexLock lock(published_mutex_);
-    snapshot_ = std::move(snapshot);
+    snapshot_ = snapshot;
     waiting_ = scheduler_.WaitingRequests();
   }
   board_->Finish(outcomes, now);
-  TellProbe();
+  TellProbe(snapshot);
 }
 
 GroupSnapshot SchedulerLoop::MakeSnapshot(absl::Time now) const {
@@ -196,14 +190,14 @@ GroupSnapshot SchedulerLoop::MakeSnapshot(absl::Time now) const {
   return snapshot;
 }
 
-void SchedulerLoop::TellProbe() {
+void SchedulerLoop::TellProbe(const GroupSnapshot& snapshot) {
   if (probe_ == nullptr) return;
   const uint64_t num_preemptions = scheduler_.state().num_preemptions;
   if (num_preemptions > num_preemptions_told_) {
     probe_->OnPreempted(static_cast<uint32_t>(num_preemptions - num_preemptions_told_));
     num_preemptions_told_ = num_preemptions;
   }
-  probe_->OnSnapshot(group_idx_, Snapshot());
+  probe_->OnSnapshot(group_idx_, snapshot);
 }
 
 void SchedulerLoop::GiveUpEpoch(absl::Status reason) {

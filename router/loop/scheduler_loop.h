@@ -1,6 +1,7 @@
-// SchedulerLoop: one thread that owns the Scheduler of one group and everything about its requests.
-// Others talk to it through its mailbox and read the snapshot it publishes. It never blocks on a
-// client, a sink or a lock held for long.
+// SchedulerLoop: owns the Scheduler of one group and everything about its requests. One thread at a
+// time makes its rounds: whoever brings a result or a request if the loop is at rest, else its own.
+// Others talk to it by events and read the snapshot it publishes. It never blocks on a client, a
+// sink or a lock held for long.
 #pragma once
 
 #include <atomic>
@@ -12,8 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/base/actor.h"
 #include "common/base/clock.h"
-#include "common/base/mailbox.h"
 #include "common/base/mutex.h"
 #include "router/dispatch/group_client.h"
 #include "router/loop/delivery.h"
@@ -26,7 +27,7 @@ namespace mili::router {
 
 class SchedulerLoop;
 
-// What a loop asks of those around it. Called on the loop's thread; must not block.
+// What a loop asks of those around it. Called in a loop's round; must not block.
 class LoopNeighbours {
  public:
   virtual ~LoopNeighbours() = default;
@@ -55,19 +56,20 @@ class SchedulerLoop final : public GroupListener {
   SchedulerLoop(size_t group_idx, LoopOptions options, std::unique_ptr<GroupClient> client,
                 LoopNeighbours* neighbours, RequestBoard* board, SchedulerProbe* probe,
                 Clock* clock);
-  ~SchedulerLoop() override;
 
   void Start();
   // The end in three parts, each done for all loops before the next, since loops hand requests to
-  // each other: no news from the client any more; no thread; what is left fails with UNAVAILABLE.
+  // each other: no news from the client any more; no rounds; what is left fails with UNAVAILABLE.
   void StopClient();
   void Join();
   void FailLeftovers();
 
   // Never refused, but after FailLeftovers.
-  void Post(RouterEvent event) { mailbox_.Post(std::move(event)); }
-  // False: the mailbox is full.
-  [[nodiscard]] bool TryPost(RouterEvent event) { return mailbox_.TryPost(std::move(event)); }
+  void Post(RouterEvent event) { events_.Post(std::move(event)); }
+  // Handled on the calling thread if the loop is at rest. False: the mailbox is full.
+  [[nodiscard]] bool TryPost(RouterEvent event) {
+    return events_.TryPostAndHandle(std::move(event));
+  }
 
   GroupSnapshot Snapshot() const;
   // 1 is next; 0: not in the queue.
@@ -83,8 +85,8 @@ class SchedulerLoop final : public GroupListener {
   void OnLost(Epoch epoch, absl::Status reason) override;
 
  private:
-  void Run();
-  // One round: events, deadlines, plans, then what came of them.
+  // One round: events, deadlines, plans, then what came of them. Returns when the next one is due.
+  absl::Time Round(std::vector<RouterEvent> events);
   void HandleAll(std::vector<RouterEvent> events);
   void CheckDeadlines();
   void SendPlans();
@@ -92,7 +94,7 @@ class SchedulerLoop final : public GroupListener {
   // Everything that happened becomes visible: board, snapshot, probe; sinks hear it at Send.
   void Publish();
   GroupSnapshot MakeSnapshot(absl::Time now) const;
-  void TellProbe();
+  void TellProbe(const GroupSnapshot& snapshot);
   absl::Time NextWake() const;
 
   void Handle(SubmitEvent event);
@@ -105,7 +107,6 @@ class SchedulerLoop final : public GroupListener {
   void Handle(StepDoneEvent event);
   void Handle(LostEvent event);
   void Handle(PeerReadyEvent event);
-  void Handle(StopEvent event);
   void GiveUpEpoch(absl::Status reason);
 
   const size_t group_idx_;
@@ -117,16 +118,12 @@ class SchedulerLoop final : public GroupListener {
   Clock* const clock_;
   const std::string name_;  // the workers' addresses, for people
 
-  Mailbox<RouterEvent> mailbox_;
-  std::thread thread_;
-
-  // The loop thread's own.
+  // Of the round that is under way.
   Scheduler scheduler_;
   Delivery delivery_;
   StepWatch watch_;
-  std::optional<WorkerFacts> facts_;
+  std::shared_ptr<const WorkerFacts> facts_;
   bool is_abandoned_ = false;  // Abandon was called, OnLost has not come
-  bool is_stopping_ = false;
   bool has_produced_token_ = false;
   std::string not_ready_reason_ = "not connected yet";
   absl::Time unreached_since_ = absl::InfinitePast();  // InfinitePast: it is reached
@@ -138,6 +135,8 @@ class SchedulerLoop final : public GroupListener {
   mutable Mutex published_mutex_;
   GroupSnapshot snapshot_ MILI_GUARDED_BY(published_mutex_);
   std::vector<RequestKey> waiting_ MILI_GUARDED_BY(published_mutex_);
+
+  Actor<RouterEvent> events_;
 };
 
 }  // namespace mili::router

@@ -62,7 +62,7 @@ void SchedulerLoop::Handle(AttachedEvent event) {
   is_abandoned_ = false;
   has_produced_token_ = false;
   watch_.Clear();
-  facts_ = event.facts;
+  facts_ = std::make_shared<const WorkerFacts>(event.facts);
   unreached_since_ = absl::InfinitePast();
   unreached_reason_.clear();
   scheduler_.OpenEpoch(event.epoch, event.facts);
@@ -103,7 +103,5 @@ void SchedulerLoop::Handle(LostEvent event) {
 }
 
 void SchedulerLoop::Handle(PeerReadyEvent) {}  // the round that it wakes moves what it can
-
-void SchedulerLoop::Handle(StopEvent) { is_stopping_ = true; }
 
 }  // namespace mili::router

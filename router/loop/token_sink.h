@@ -7,7 +7,8 @@
 
 namespace mili::router {
 
-// Called on a scheduler loop's thread; must not block and must not call back into the loop.
+// Called in a scheduler loop's round; must not block and must not call back into the loop, but for
+// what only posts an event.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;

@@ -17,6 +17,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "common/config/ready_pipe.h"
+#include "common/wire/poller_hold.h"
 #include "common/wire/worker_wire.h"
 #include "worker/engine/engine.h"
 #include "worker/program/load.h"
@@ -240,7 +241,8 @@ class App {
   const Settings& settings_;
   Logger log_;
   Mailbox<News> news_;
-  SignalWatcher signals_;  // before any other thread
+  SignalWatcher signals_;   // before any other thread
+  PollerHold poller_hold_;  // before any server
   ReadyPipe ready_pipe_;
   WorkerMetrics metrics_;
   LoadState load_state_;

@@ -91,6 +91,7 @@ asio::awaitable<bool> HttpSession::WaitForNews(absl::Duration timeout) {
 HttpSession::Awaitable HttpSession::Run() {
   error_code ignored;
   stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  stream_.socket().non_blocking(true, ignored);
   if (shared_->take_http2 != nullptr && co_await IsHttp2()) {
     stream_.socket().native_non_blocking(true, ignored);
     const int fd = stream_.socket().release(ignored);
@@ -279,9 +280,12 @@ asio::awaitable<bool> HttpSession::ServeStream(SessionExchange& exchange) {
   co_return false;
 }
 
-// Each write that the client takes a part of is progress.
+// Each write that the client takes a part of is progress. What the kernel takes at once needs no
+// timer and no turn of the executor.
 asio::awaitable<bool> HttpSession::Write(std::string bytes) {
-  size_t sent = 0;
+  error_code refused;
+  size_t sent = stream_.socket().write_some(asio::buffer(bytes), refused);
+  if (sent == bytes.size()) co_return true;
   while (sent < bytes.size()) {
     stream_.expires_after(ToChrono(shared_->limits.write_timeout));
     const auto [error, n] = co_await stream_.async_write_some(
