@@ -1,6 +1,7 @@
 #include "common/text/bpe.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "common/base/strings.h"
 #include "common/text/bpe_merge.h"
@@ -73,60 +74,71 @@ size_t Bpe::Encode(std::span<const std::string_view> words, const char* readable
   return out - begin;
 }
 
-// The places in the table are asked for before the first is needed, since most lie outside of the
-// nearest cache.
+// The places in the caches are asked for before the first is needed, since most lie outside of the
+// nearest memory.
 size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
                         TokenId* out) const {
   TokenId* const begin = out;
   std::array<WordKey, kGroup> keys;
   std::array<uint64_t, kGroup> hashes;
+  static_assert(kGroup <= 32);
+  uint32_t longs = 0;  // a bit a word
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
     if (word.size() > WordKey::kMaxBytes) {
-      if (word.size() > LongKey::kMaxBytes) continue;
-      hashes[i] = LongKey::Of(word).Hash();
-      long_cache_.Prefetch(hashes[i]);
+      longs |= uint32_t{1} << i;
+      if (word.size() > LongWordCache::kMaxBytes) continue;
+      hashes[i] = LongWordCache::HashOf(word);
+      long_cache_.PrefetchPlace(hashes[i]);
       continue;
     }
     keys[i] = readable_end - word.data() >= 16 ? WordKeyOfReadable(word.data(), word.size())
                                                : WordKey::Of(word);
     hashes[i] = keys[i].Hash();
-    words_.Prefetch(hashes[i]);
+    short_cache_.Prefetch(hashes[i]);
+  }
+  for (uint32_t left = longs; left != 0; left &= left - 1) {
+    const int i = std::countr_zero(left);
+    if (words[i].size() <= LongWordCache::kMaxBytes) long_cache_.PrefetchWord(hashes[i]);
   }
   for (size_t i = 0; i < words.size(); ++i) {
-    const std::string_view word = words[i];
-    if (word.size() > WordKey::kMaxBytes) {
-      out += EncodeLong(word, hashes[i], out);
-      continue;
+    if ((longs >> i & 1) != 0) {
+      out += EncodeLong(words[i], hashes[i], out);
+    } else if (const size_t count = short_cache_.Find(keys[i], hashes[i], out)) {
+      out += count;
+    } else {
+      out += EncodeShort(words[i], keys[i], hashes[i], out);
     }
-    if (const TokenId token = words_.Find(keys[i], hashes[i]); token != WordTable::kNone) {
-      *out++ = token;
-      continue;
-    }
-    size_t count = cache_.Find(keys[i], hashes[i], out);
-    if (count == 0) {
-      count = EncodeNew(word, out);
-      cache_.Put(keys[i], hashes[i], {out, count});
-    }
-    out += count;
   }
   return out - begin;
 }
 
+size_t Bpe::EncodeShort(std::string_view word, const WordKey& key, uint64_t hash,
+                        TokenId* out) const {
+  size_t count = 1;
+  if (const TokenId token = words_.Find(key, hash); token != WordTable::kNone) {
+    *out = token;
+  } else if ((count = long_cache_.Find(word, hash, out)) == 0) {
+    count = EncodeNew(word, out);
+    long_cache_.Put(word, hash, {out, count});
+  }
+  short_cache_.Put(key, hash, {out, count});
+  return count;
+}
+
 size_t Bpe::EncodeLong(std::string_view word, uint64_t hash, TokenId* out) const {
+  const bool is_kept = word.size() <= LongWordCache::kMaxBytes;
+  if (is_kept) {
+    if (const size_t count = long_cache_.Find(word, hash, out)) return count;
+  }
   if (!long_words_.empty()) {
     if (const auto token = long_words_.find(ToAbsl(word)); token != long_words_.end()) {
       *out = token->second;
       return 1;
     }
   }
-  if (word.size() > LongKey::kMaxBytes) return EncodeNew(word, out);
-  const LongKey key = LongKey::Of(word);
-  size_t count = long_cache_.Find(key, hash, out);
-  if (count == 0) {
-    count = EncodeNew(word, out);
-    long_cache_.Put(key, hash, {out, count});
-  }
+  const size_t count = EncodeNew(word, out);
+  if (is_kept) long_cache_.Put(word, hash, {out, count});
   return count;
 }
 

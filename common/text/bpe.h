@@ -16,10 +16,11 @@
 
 #include "common/base/ids.h"
 #include "common/text/bpe_search.h"
+#include "common/text/long_word_cache.h"
 #include "common/text/pair_ranks.h"
+#include "common/text/short_word_cache.h"
 #include "common/text/token_bytes.h"
 #include "common/text/vocabulary.h"
-#include "common/text/word_cache.h"
 #include "common/text/word_table.h"
 
 namespace mili::text {
@@ -36,16 +37,12 @@ ByteIds FindByteIds(const Vocabulary& vocabulary);
 bool KnowsEveryByte(const ByteIds& ids);
 
 class Bpe {
-  using ShortWordCache = WordCache<2, 10, 16>;  // 4 MiB
-  using LongWordCache = WordCache<6, 18, 16>;   // 8 MiB
-  using LongKey = LongWordCache::Key;
-
  public:
   // `bytes` is that of the vocabulary. Both are read during the call only.
   Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& spec);
 
   // More ids than the words have bytes may be written, though not kept.
-  static constexpr size_t kSlack = LongWordCache::kMaxTokens;
+  static constexpr size_t kSlack = ShortWordCache::kMaxTokens;
 
   // Writes the tokens of some words, which are bytes, not spelled in the byte-level alphabet, to
   // `out`, which has room for one a byte and kSlack more; says how many. Nothing at or behind
@@ -59,7 +56,8 @@ class Bpe {
   size_t EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
                      TokenId* out) const;
   void AddWholeWords(const TokenBytes& bytes, bool ignore_merges);
-  // Of a word too long for the table; `hash` is that of its LongKey, if it has one.
+  // Of a word that the cache of short ones does not know, or that is too long for it.
+  size_t EncodeShort(std::string_view word, const WordKey& key, uint64_t hash, TokenId* out) const;
   size_t EncodeLong(std::string_view word, uint64_t hash, TokenId* out) const;
   size_t EncodeNew(std::string_view word, TokenId* out) const;
   // The initial symbols of the word: one a byte, but for unknown bytes.
@@ -73,8 +71,9 @@ class Bpe {
   WordTable words_;
   // Only for ignore_merges: tokens that are too long for words_.
   absl::flat_hash_map<std::string, TokenId> long_words_;
-  mutable ShortWordCache cache_;
-  mutable LongWordCache long_cache_;
+  // Written to by all who encode. The second also keeps the short words that are no token.
+  ShortWordCache short_cache_;
+  LongWordCache long_cache_;
 };
 
 }  // namespace mili::text

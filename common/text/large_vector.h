@@ -1,10 +1,12 @@
-// A vector for tables that are looked into at random: from a size on its memory is huge pages where
-// the system has some to give, which are quicker to get and to reach. Otherwise a std::vector.
+// Memory for tables that are looked into at random: huge pages where the system has some to give,
+// which are quicker to get and to reach. LargeVector is a std::vector otherwise; LargeZeros is an
+// array of zeros that takes no memory where nobody was. No thread of its own.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <vector>
 
@@ -36,5 +38,37 @@ struct LargeAllocator {
 
 template <typename T>
 using LargeVector = std::vector<T, LargeAllocator<T>>;
+
+// Of numbers, or of structs of numbers; may be written through const, by atomic_ref.
+template <typename T>
+class LargeZeros {
+ public:
+  // If there is no memory it is empty.
+  explicit LargeZeros(size_t size) : size_bytes_(size * sizeof(T)) {
+    // Room to begin at a huge page.
+    void* const memory = mmap(nullptr, size_bytes_ + kHugePage, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return;
+    mapped_ = memory;
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    data_ = reinterpret_cast<T*>((address + kHugePage - 1) / kHugePage * kHugePage);
+    (void)madvise(data_, size_bytes_, MADV_HUGEPAGE);  // refused: small pages
+  }
+  LargeZeros(const LargeZeros&) = delete;
+  LargeZeros& operator=(const LargeZeros&) = delete;
+  ~LargeZeros() {
+    if (mapped_ != nullptr) munmap(mapped_, size_bytes_ + kHugePage);
+  }
+
+  bool empty() const { return data_ == nullptr; }
+  T* data() const { return data_; }
+  T& operator[](size_t at) const { return data_[at]; }
+
+ private:
+  static constexpr size_t kHugePage = LargeAllocator<T>::kHugePage;
+  size_t size_bytes_;
+  void* mapped_ = nullptr;
+  T* data_ = nullptr;
+};
 
 }  // namespace mili::text

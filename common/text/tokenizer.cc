@@ -128,7 +128,7 @@ absl::Status BpeTokenizer::AddTokens(std::vector<AddedToken> tokens) {
 std::vector<TokenId> BpeTokenizer::Encode(std::string_view text,
                                           const EncodeOptions& options) const {
   std::vector<TokenId> ids;
-  ids.reserve(text.size() / 4 + 16);
+  ids.reserve(text.size() / 3 + 16);
   TokenSink sink(&ids);
   EncodeTo(text, options, sink);
   return ids;

@@ -14,7 +14,7 @@ bool IsSpace(uint32_t code_point);  // White_Space: 25 code points, U+0085 among
 bool IsDigit(uint32_t code_point);  // what the Digits pre-tokenizer splits off
 bool IsWord(uint32_t code_point);   // \w: what a single_word token may not touch
 
-// Looks classes up: a table for the basic plane, a search beyond it.
+// Looks classes up: a table for the first two planes, a search beyond them.
 class CharClasses {
  public:
   CharClasses();
@@ -24,7 +24,7 @@ class CharClasses {
   }
 
  private:
-  static constexpr uint32_t kTableSize = 0x10000;
+  static constexpr uint32_t kTableSize = 0x20000;
   static CharClass Search(uint32_t code_point);
   std::vector<CharClass> table_;  // [kTableSize]
 };

@@ -11,18 +11,17 @@
 
 namespace mili::text {
 
-// A word of 1 to kWords * 8 - 1 bytes. The last number is never 0: a word has a size.
-template <size_t kWords>
-struct LongWordKey {
-  static constexpr size_t kMaxBytes = 8 * kWords - 1;
+// A word of 1 to 15 bytes. The second number is never 0: a word has a size.
+struct WordKey {
+  static constexpr size_t kMaxBytes = 15;
 
-  std::array<uint64_t, kWords> words;
+  std::array<uint64_t, 2> words;
 
-  static LongWordKey Of(std::string_view word) {
-    char bytes[8 * kWords] = {};
+  static WordKey Of(std::string_view word) {
+    char bytes[16] = {};
     std::memcpy(bytes, word.data(), word.size());
     bytes[kMaxBytes] = static_cast<char>(word.size());
-    LongWordKey key;
+    WordKey key;
     std::memcpy(key.words.data(), bytes, sizeof(bytes));
     if constexpr (std::endian::native == std::endian::big) {
       for (uint64_t& part : key.words) part = __builtin_bswap64(part);
@@ -31,23 +30,17 @@ struct LongWordKey {
   }
 
   // By hand: that of std::array calls memcmp.
-  bool operator==(const LongWordKey& other) const {
-    uint64_t difference = 0;
-    for (size_t i = 0; i < kWords; ++i) difference |= words[i] ^ other.words[i];
-    return difference == 0;
+  bool operator==(const WordKey& other) const {
+    return ((words[0] ^ other.words[0]) | (words[1] ^ other.words[1])) == 0;
   }
 
   uint64_t Hash() const {
     // The factors are odd, so that no bit of the word is lost; the first bits are the best.
-    uint64_t mixed = words[0] * 0x9E3779B97F4A7C15u;
-    for (size_t i = 1; i < kWords; ++i) {
-      mixed = std::rotl(mixed, 23) ^ words[i] * (0xC2B2AE3D27D4EB4Fu + 2 * i);
-    }
+    const uint64_t mixed =
+        std::rotl(words[0] * 0x9E3779B97F4A7C15u, 23) ^ words[1] * 0xC2B2AE3D27D4EB51u;
     return (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9u;
   }
 };
-
-using WordKey = LongWordKey<2>;
 
 // The bytes of a word in its key, by its size; a table, since sizes are hard to predict.
 inline constexpr std::array<WordKey, WordKey::kMaxBytes + 1> kWordMasks = [] {

@@ -1,6 +1,7 @@
 #include "common/text/word_scanner.h"
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "common/text/utf8.h"
@@ -136,13 +137,20 @@ size_t Qwen2Word(std::string_view word, const CharClasses& classes, int max_digi
   return text.Spaces();
 }
 
+// The next eight bytes; with less, a block tells too little to be worth its while.
+bool IsAscii(const char* p) {
+  uint64_t bytes;
+  std::memcpy(&bytes, p, sizeof(bytes));
+  return (bytes & 0x8080808080808080u) == 0;
+}
+
 // `starts_at` finds the words of 64 bytes of ASCII, `size_at` the size of any one.
 template <typename StartsAt, typename SizeAt>
 void Cut(std::string_view text, WordBatch& words, StartsAt starts_at, SizeAt size_at) {
   const char* p = text.data();
   const char* const end = p + text.size();
   while (p != end) {
-    if (end - p >= kWordBlockBytes && static_cast<unsigned char>(*p) < 0x80) {
+    if (end - p >= kWordBlockBytes && IsAscii(p)) {
       uint64_t starts = starts_at(p) & ~uint64_t{1};
       if (starts != 0) {
         p = words.AddAll(p, starts);
