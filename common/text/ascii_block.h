@@ -102,17 +102,30 @@ class AsciiBlock {
 using AsciiBlock = PortableBlock;
 #endif
 
+// Of the 16 bytes at p, those that are at least `first` and at most `last`.
+inline uint32_t BytesWithin(const char* p, uint8_t first, uint8_t last) {
+#if defined(__SSE2__)
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i above_first = _mm_sub_epi8(bytes, _mm_set1_epi8(static_cast<char>(first)));
+  const __m128i too_high =
+      _mm_subs_epu8(above_first, _mm_set1_epi8(static_cast<char>(last - first)));
+  return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(too_high, _mm_setzero_si128())));
+#else
+  uint32_t mask = 0;
+  for (int i = 0; i < kBlockBytes; ++i) {
+    const auto byte = static_cast<unsigned char>(p[i]);
+    if (byte >= first && byte <= last) mask |= 1u << i;
+  }
+  return mask;
+#endif
+}
+
 // The first byte of [p, end) that is at least `limit`; end if there is none.
 inline const char* FindByteFrom(const char* p, const char* end, uint8_t limit) {
-#if defined(__SSE2__)
-  const __m128i below = _mm_set1_epi8(static_cast<char>(limit - 1));
   for (; end - p >= kBlockBytes; p += kBlockBytes) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i is_below = _mm_cmpeq_epi8(_mm_subs_epu8(bytes, below), _mm_setzero_si128());
-    const uint32_t found = static_cast<uint32_t>(_mm_movemask_epi8(is_below)) ^ 0xFFFFu;
+    const uint32_t found = BytesWithin(p, limit, 0xFF);
     if (found != 0) return p + std::countr_zero(found);
   }
-#endif
   while (p != end && static_cast<unsigned char>(*p) < limit) ++p;
   return p;
 }

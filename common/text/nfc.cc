@@ -1,6 +1,7 @@
 #include "common/text/nfc.h"
 
 #include <algorithm>
+#include <bit>
 #include <span>
 
 #include "common/base/check.h"
@@ -31,11 +32,15 @@ const Row* FindRow(std::span<const Row> rows, uint32_t Row::*key, uint32_t code_
 // The lead byte of U+0300; what is below is as it should be.
 constexpr uint8_t kFirstLead = 0xCC;
 
+// Those of U+4000 to U+9FFF, ideographs all, which only ever stay as they are.
+constexpr uint8_t kFirstQuietLead = 0xE4, kLastQuietLead = 0xE9;
+constexpr uint32_t kFirstQuiet = 0x4000, kLastQuiet = 0x9FFF;
+
 uint64_t PairKey(uint32_t first, uint32_t second) { return uint64_t{first} << 32 | second; }
 
 }  // namespace
 
-Nfc::Nfc() : pages_(1) {
+Nfc::Nfc() : events_(1) {
   for (const ClassRange& range : kCombiningClasses) {
     for (uint32_t c = range.first; c <= range.last; ++c) SetEventful(c);
   }
@@ -47,27 +52,40 @@ Nfc::Nfc() : pages_(1) {
     pairs_.emplace_back(PairKey(row.first, row.second), row.composed);
   }
   std::sort(pairs_.begin(), pairs_.end());
+  for (uint32_t c = kFirstQuiet; c <= kLastQuiet; c += 64) {
+    MILI_CHECK(block_of_[c / 64] == 0, "no ideograph changes, moves or joins");
+  }
 }
 
 void Nfc::SetEventful(uint32_t c) {
-  uint8_t& page = page_of_[c >> 8];
-  if (page == 0) {
-    page = static_cast<uint8_t>(pages_.size());
-    MILI_CHECK(page == pages_.size(), "fewer than 256 pages of Unicode have combining characters");
-    pages_.emplace_back();
+  uint16_t& block = block_of_[c >> 6];
+  if (block == 0) {
+    block = static_cast<uint16_t>(events_.size());
+    events_.push_back(0);
   }
-  pages_[page].set(c & 0xFF);
+  events_[block] |= uint64_t{1} << (c & 63);
 }
 
 size_t Nfc::FindEvent(std::string_view text) const {
-  const char* const end = text.data() + text.size();
-  const char* p = text.data();
-  while ((p = FindByteFrom(p, end, kFirstLead)) != end) {
-    const CodePoint c = DecodeAt(p);
-    if (!IsPlain(c.value)) return p - text.data();
-    p += c.size_bytes;
+  return FindEvent(text.data(), text.data() + text.size()) - text.data();
+}
+
+const char* Nfc::FindEvent(const char* p, const char* end) const {
+  const auto is_lead = [](unsigned char c) {
+    return c >= kFirstLead && (c < kFirstQuietLead || c > kLastQuietLead);
+  };
+  for (; end - p >= kBlockBytes; p += kBlockBytes) {
+    uint32_t leads =
+        BytesWithin(p, kFirstLead, 0xFF) & ~BytesWithin(p, kFirstQuietLead, kLastQuietLead);
+    for (; leads != 0; leads &= leads - 1) {
+      const char* const at = p + std::countr_zero(leads);
+      if (!IsPlain(DecodeAt(at).value)) return at;
+    }
   }
-  return text.size();
+  for (; p != end; ++p) {
+    if (is_lead(static_cast<unsigned char>(*p)) && !IsPlain(DecodeAt(p).value)) return p;
+  }
+  return end;
 }
 
 // A plain character changes nothing before it, so what stands between two can be done alone.

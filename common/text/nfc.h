@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,9 +30,10 @@ class Nfc {
   };
 
   bool IsPlain(uint32_t code_point) const {
-    const uint8_t page = page_of_[code_point >> 8];
-    return page == 0 || !pages_[page][code_point & 0xFF];
+    return (events_[block_of_[code_point >> 6]] >> (code_point & 63) & 1) == 0;
   }
+  // Where the first character that is not plain stands in the text from p on.
+  const char* FindEvent(const char* p, const char* end) const;
   void SetEventful(uint32_t code_point);
   // A stretch that begins with a plain character, or none, and goes on with others.
   void AppendNormalized(std::string_view text, std::vector<Mark>& scratch, std::string& out) const;
@@ -42,10 +42,10 @@ class Nfc {
   // 0: the two do not compose.
   uint32_t Composed(uint32_t first, uint32_t second) const;
 
-  // Characters that are not plain, by their last byte, for each page that has some; [0] is for the
+  // Characters that are not plain, a bit each, for each block of 64 that has some; [0] is for the
   // others.
-  std::vector<std::bitset<256>> pages_;
-  std::array<uint8_t, 0x1100> page_of_{};
+  std::vector<uint64_t> events_;
+  std::array<uint16_t, 0x110000 / 64> block_of_{};
   // (first << 32 | second, composed), sorted.
   std::vector<std::pair<uint64_t, uint32_t>> pairs_;
 };
