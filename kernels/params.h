@@ -61,6 +61,11 @@ struct LinearPart {
 struct LinearParams {
   static constexpr int kMaxParts = 3;
   const float* x = nullptr;  // [num_tokens, in_features]
+  // Not null: x is its `out`, and is computed first, in the pass that prepares x.
+  const AddRmsNormParams* norm = nullptr;
+  // Two parts of one shape, gate and up, each with y_stride = rows: silu(gate) * up goes to the
+  // first part's y, what the second part's y holds afterwards is not said.
+  bool silu_mul = false;
   int64_t num_tokens = 0;
   int64_t in_features = 0;
   LinearPart parts[kMaxParts];

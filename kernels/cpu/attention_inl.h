@@ -194,16 +194,13 @@ void AttendRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t 
 template <typename Isa>
 void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
   const int64_t num_tiles = NumTiles(p, RowTile::kMaxRows);
-  const auto work = [&](int64_t begin, int64_t end, int) {
+  const auto work = [&](int64_t begin, int64_t end) {
     ForEachTile(p, RowTile::kMaxRows, begin, end,
                 [&](const KvHeadOfSeq& item, int64_t first, int64_t last) {
                   AttendRows<Isa>(p, item, first, last);
                 });
   };
-  if (num_tiles == 1 || TotalWork(p) * 2 * p.head_dim < kMinParallelElements) {
-    return work(0, num_tiles, 0);
-  }
-  ForPieces(pool, num_tiles, 1, work);
+  Split(pool, num_tiles, TotalWork(p) * 2 * p.head_dim >= kMinParallelMacs, work);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "kernels/cpu/linear_float_inl.h"
 #include "kernels/cpu/linear_quant_inl.h"
 #include "kernels/cpu/linear_tiles_inl.h"
+#include "kernels/cpu/row_ops_inl.h"
 #include "kernels/cpu/share_inl.h"
 
 namespace mili::kernels {
@@ -106,70 +107,111 @@ void RowBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_
   }
 }
 
-// Brings x into panels of up to kTokenTile tokens.
-template <typename Isa, int kTokenTile, typename PrepareToken>
-void FillPanels(const LinearParams& p, ParallelFor& pool, PrepareToken prepare) {
-  const int64_t num_panels = (p.num_tokens + kTokenTile - 1) / kTokenTile;
-  Split(pool, num_panels, kTokenTile * p.in_features, [&](int64_t begin, int64_t end) {
-    ForEachPanel<kTokenTile>(begin * kTokenTile, MinOf(end * kTokenTile, p.num_tokens),
-                             p.num_tokens, [&](int64_t token, auto size) {
-                               for (int t = 0; t < size.kValue; ++t) {
-                                 prepare(p.x + (token + t) * p.in_features, t, token, size);
-                               }
-                             });
-  });
+// Row blocks [begin, end) of gate and up, and what SiLU makes of them.
+template <typename Isa>
+void SiluBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_token,
+                int64_t last_token) {
+  const LinearPart& gate = p.parts[0];
+  const LinearPart& up = p.parts[1];
+  for (int64_t row = begin * Isa::kLanes; row < end * Isa::kLanes; row += Isa::kLanes) {
+    RowBlockOf<Isa>(gate.weight.dtype)(p, gate, row, first_token, last_token);
+    RowBlockOf<Isa>(up.weight.dtype)(p, up, row, first_token, last_token);
+    const int64_t num_rows = MinOf(gate.weight.rows - row, Isa::kLanes);
+    for (int64_t t = first_token; t < last_token; ++t) {
+      float* y = gate.y + t * gate.y_stride + row;
+      SiluMulRow<Isa>(y, up.y + t * up.y_stride + row, num_rows, y);
+    }
+  }
 }
 
+// Calls prepare(token, first token of its panel, constant<tokens of the panel>) for every token,
+// with its x.
+template <typename Isa, int kTokenTile, typename PrepareToken>
+void PrepareTokens(const LinearParams& p, ParallelFor& pool, PrepareToken prepare) {
+  Split(pool, p.num_tokens, p.num_tokens * p.in_features >= kMinParallelElements,
+        [&](int64_t begin, int64_t end) {
+          for (int64_t t = begin; t < end; ++t) {
+            if (p.norm != nullptr) AddRmsNormToken<Isa>(*p.norm, t);
+            const auto in_panel = [&](int64_t first, auto size) { prepare(t, first, size); };
+            const int64_t first = t / kTokenTile * kTokenTile;
+            OnePanel<kTokenTile>(first, MinOf(p.num_tokens - first, kTokenTile), in_panel);
+          }
+        });
+}
+
+// Brings x into panels, as weights of a kind want it.
 template <typename Isa>
 void Prepare(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
   const int64_t cols = p.in_features;
   std::byte* const panels = p.workspace;
+  const auto x_of = [&](int64_t t) { return p.x + t * cols; };
   if (kind == WeightKind::kQuantized) {
-    FillPanels<Isa, Isa::kTokenTile>(p, pool, [&](const float* x, int t, int64_t first, auto size) {
-      QuantizeToken<Isa, size.kValue>(x, cols, t, panels + first * PanelTokenBytes(cols));
+    return PrepareTokens<Isa, Isa::kTokenTile>(p, pool, [&](int64_t t, int64_t first, auto size) {
+      QuantizeToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
+                                      panels + first * PanelTokenBytes(cols));
     });
   }
-  if constexpr (Isa::kHasBf16Dot) {
-    if (kind != WeightKind::kBf16Pairs) return;
-    FillPanels<Isa, Isa::kBf16Tokens>(
-        p, pool, [&](const float* x, int t, int64_t first, auto size) {
-          if constexpr (HasTiles<Isa>) {
-            RoundRow<Isa>(x, cols, panels + (first + t) * Bf16TokenBytes(cols));
-          } else {
-            RoundToken<Isa, size.kValue>(x, cols, t, panels + first * Bf16TokenBytes(cols));
-          }
-        });
+  if constexpr (HasTiles<Isa>) {
+    if (kind == WeightKind::kBf16Pairs) {
+      return PrepareTokens<Isa, 1>(p, pool, [&](int64_t t, int64_t, auto) {
+        RoundRow<Isa>(x_of(t), cols, panels + t * Bf16TokenBytes(cols));
+      });
+    }
+  } else if constexpr (Isa::kHasBf16Dot) {
+    if (kind == WeightKind::kBf16Pairs) {
+      return PrepareTokens<Isa, Isa::kBf16Tokens>(
+          p, pool, [&](int64_t t, int64_t first, auto size) {
+            RoundToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
+                                         panels + first * Bf16TokenBytes(cols));
+          });
+    }
   }
+  if (p.norm != nullptr) AddRmsNorm<Isa>(*p.norm, pool);
 }
 
 // All parts are of one kind.
 template <typename Isa>
 void LinearOfKind(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
   Prepare<Isa>(p, kind, pool);
-  int64_t num_blocks = 0;
-  for (int i = 0; i < p.num_parts; ++i) num_blocks += NumRowBlocks(p.parts[i], Isa::kLanes);
+  int64_t num_blocks = NumRowBlocks(p.parts[0], Isa::kLanes);
+  for (int i = 1; i < p.num_parts && !p.silu_mul; ++i) {
+    num_blocks += NumRowBlocks(p.parts[i], Isa::kLanes);
+  }
   const int64_t token_block =
       MaxOf(kTokenBlockBytes / TokenBytes(kind, p.in_features) / 16 * 16, 32);
-  Split(pool, num_blocks, Isa::kLanes * p.in_features * p.num_tokens,
-        [&](int64_t begin, int64_t end) {
-          for (int64_t t = 0; t < p.num_tokens; t += token_block) {
-            RowBlocks<Isa>(p, begin, end, t, MinOf(t + token_block, p.num_tokens));
-          }
-        });
+  const int64_t macs = num_blocks * Isa::kLanes * p.in_features * p.num_tokens;
+  Split(pool, num_blocks, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < p.num_tokens; t += token_block) {
+      const int64_t last = MinOf(t + token_block, p.num_tokens);
+      if (p.silu_mul) {
+        SiluBlocks<Isa>(p, begin, end, t, last);
+      } else {
+        RowBlocks<Isa>(p, begin, end, t, last);
+      }
+    }
+  });
 }
 
 template <typename Isa>
 void Linear(const LinearParams& p, ParallelFor& pool) {
+  LinearParams of_kind = p;
+  bool has_mixed_silu = p.silu_mul;
   for (const WeightKind kind :
        {WeightKind::kQuantized, WeightKind::kBf16Pairs, WeightKind::kFloat}) {
-    LinearParams of_kind = p;
     of_kind.num_parts = 0;
     for (int i = 0; i < p.num_parts; ++i) {
       if (KindOf<Isa>(p.parts[i].weight.dtype) != kind) continue;
       of_kind.parts[of_kind.num_parts++] = p.parts[i];
     }
-    if (of_kind.num_parts > 0) LinearOfKind<Isa>(of_kind, kind, pool);
+    if (of_kind.num_parts == 0) continue;
+    of_kind.silu_mul = p.silu_mul && of_kind.num_parts == 2;
+    if (of_kind.silu_mul) has_mixed_silu = false;
+    LinearOfKind<Isa>(of_kind, kind, pool);
+    of_kind.norm = nullptr;  // x is there now
   }
+  if (!has_mixed_silu) return;
+  const LinearPart& gate = p.parts[0];
+  SiluMul<Isa>({gate.y, p.parts[1].y, p.num_tokens, gate.weight.rows, gate.y}, pool);
 }
 
 }  // namespace

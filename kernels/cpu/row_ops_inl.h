@@ -16,18 +16,22 @@ MILI_INLINE void NormRow(const float* x, const float* weight, float eps, int64_t
 }
 
 template <typename Isa>
-void AddRmsNorm(const AddRmsNormParams& p, ParallelFor& pool) {
+void AddRmsNormToken(const AddRmsNormParams& p, int64_t t) {
   const int64_t n = p.hidden_size;
-  Split(pool, p.num_tokens, n, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      float* __restrict residual = p.residual + t * n;
-      if (p.delta != nullptr) {
-        const float* __restrict delta = p.delta + t * n;
-        for (int64_t i = 0; i < n; ++i) residual[i] += delta[i];
-      }
-      NormRow<Isa>(residual, p.weight, p.eps, n, p.out + t * n);
-    }
-  });
+  float* __restrict residual = p.residual + t * n;
+  if (p.delta != nullptr) {
+    const float* __restrict delta = p.delta + t * n;
+    for (int64_t i = 0; i < n; ++i) residual[i] += delta[i];
+  }
+  NormRow<Isa>(residual, p.weight, p.eps, n, p.out + t * n);
+}
+
+template <typename Isa>
+void AddRmsNorm(const AddRmsNormParams& p, ParallelFor& pool) {
+  Split(pool, p.num_tokens, p.num_tokens * p.hidden_size >= kMinParallelElements,
+        [&](int64_t begin, int64_t end) {
+          for (int64_t t = begin; t < end; ++t) AddRmsNormToken<Isa>(p, t);
+        });
 }
 
 template <typename Isa>
@@ -35,28 +39,43 @@ MILI_INLINE typename Isa::F Silu(typename Isa::F x) {
   return x / (Exp<Isa>(-x) + 1.0f);
 }
 
+// out[0, n) = silu(gate) * up; out may be gate.
+template <typename Isa>
+MILI_INLINE void SiluMulRow(const float* gate, const float* up, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + Isa::kLanes <= n; i += Isa::kLanes) {
+    StoreAs(out + i, Silu<Isa>(LoadF<Isa>(gate + i)) * LoadF<Isa>(up + i));
+  }
+  if (i == n) return;
+  StoreFirst<Isa>(
+      out + i, Silu<Isa>(LoadFirst<Isa>(gate + i, n - i)) * LoadFirst<Isa>(up + i, n - i), n - i);
+}
+
 template <typename Isa>
 void SiluMul(const SiluMulParams& p, ParallelFor& pool) {
-  constexpr int kLanes = Isa::kLanes;
   const int64_t count = p.num_tokens * p.size;
-  Split(pool, (count + kLanes - 1) / kLanes, kLanes, [&](int64_t begin, int64_t end) {
-    const int64_t last = MinOf(end * kLanes, count);
-    int64_t i = begin * kLanes;
-    for (; i + kLanes <= last; i += kLanes) {
-      StoreAs(p.out + i, Silu<Isa>(LoadF<Isa>(p.gate + i)) * LoadF<Isa>(p.up + i));
-    }
-    if (i < last) {
-      const int64_t n = last - i;
-      StoreFirst<Isa>(p.out + i,
-                      Silu<Isa>(LoadFirst<Isa>(p.gate + i, n)) * LoadFirst<Isa>(p.up + i, n), n);
-    }
-  });
+  Split(pool, (count + Isa::kLanes - 1) / Isa::kLanes, count >= kMinParallelElements,
+        [&](int64_t begin, int64_t end) {
+          const int64_t first = begin * Isa::kLanes;
+          const int64_t n = MinOf(end * Isa::kLanes, count) - first;
+          SiluMulRow<Isa>(p.gate + first, p.up + first, n, p.out + first);
+        });
 }
 
 // Half-split rotary embedding, in place.
-MILI_INLINE void RotateHead(float* __restrict head, const float* __restrict cos,
-                            const float* __restrict sin, int64_t half) {
-  for (int64_t i = 0; i < half; ++i) {
+template <typename Isa>
+MILI_INLINE void RotateHead(float* head, const float* cos, const float* sin, int64_t half) {
+  using F = typename Isa::F;
+  int64_t i = 0;
+  for (; i + Isa::kLanes <= half; i += Isa::kLanes) {
+    const F a = LoadF<Isa>(head + i);
+    const F b = LoadF<Isa>(head + i + half);
+    const F c = LoadF<Isa>(cos + i);
+    const F s = LoadF<Isa>(sin + i);
+    StoreAs(head + i, a * c - b * s);
+    StoreAs(head + i + half, b * c + a * s);
+  }
+  for (; i < half; ++i) {
     const float a = head[i];
     const float b = head[i + half];
     head[i] = a * cos[i] - b * sin[i];
@@ -91,14 +110,14 @@ void PrepareToken(const QkvPrepareParams& p, int64_t t) {
   for (int64_t h = 0; h < p.num_heads; ++h) {
     float* q = p.q + t * p.q_stride + h * p.head_dim;
     if (p.q_norm != nullptr) NormRow<Isa>(q, p.q_norm, p.eps, p.head_dim, q);
-    RotateHead(q, cos, sin, half);
+    RotateHead<Isa>(q, cos, sin, half);
   }
   const int64_t page = p.slot_map[t] / p.kv.page_size_tokens;
   const int64_t in_page = p.slot_map[t] % p.kv.page_size_tokens;
   for (int64_t h = 0; h < p.num_kv_heads; ++h) {
     float* k = p.k + t * p.kv_stride + h * p.head_dim;
     if (p.k_norm != nullptr) NormRow<Isa>(k, p.k_norm, p.eps, p.head_dim, k);
-    RotateHead(k, cos, sin, half);
+    RotateHead<Isa>(k, cos, sin, half);
     const int64_t offset = page * p.kv.page_stride + h * p.kv.head_stride + in_page * p.head_dim;
     StoreKv<Isa>(k, p.kv, p.kv.k, offset, p.head_dim);
     StoreKv<Isa>(p.v + t * p.kv_stride + h * p.head_dim, p.kv, p.kv.v, offset, p.head_dim);
@@ -108,9 +127,10 @@ void PrepareToken(const QkvPrepareParams& p, int64_t t) {
 template <typename Isa>
 void QkvPrepare(const QkvPrepareParams& p, ParallelFor& pool) {
   const int64_t elements = (p.num_heads + 2 * p.num_kv_heads) * p.head_dim;
-  Split(pool, p.num_tokens, elements, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) PrepareToken<Isa>(p, t);
-  });
+  Split(pool, p.num_tokens, p.num_tokens * elements >= kMinParallelElements,
+        [&](int64_t begin, int64_t end) {
+          for (int64_t t = begin; t < end; ++t) PrepareToken<Isa>(p, t);
+        });
 }
 
 }  // namespace

@@ -8,15 +8,15 @@
 namespace mili::kernels {
 namespace {
 
-// Below this many elements one thread is done before another has woken.
-constexpr int64_t kMinParallelElements = 65536;
+// What one thread has done in two microseconds, when another has begun and is waited for: elements
+// of a row kernel (norm, SiLU, rotation), and multiply-adds of a matrix product.
+constexpr int64_t kMinParallelElements = 6144;
+constexpr int64_t kMinParallelMacs = 16384;
 
 // Calls body(begin, end) on disjoint ranges that cover [0, count).
 template <typename Body>
-MILI_INLINE void Split(ParallelFor& pool, int64_t count, int64_t elements_per_item, Body body) {
-  if (pool.num_threads() == 1 || count <= 1 || count * elements_per_item < kMinParallelElements) {
-    return body(int64_t{0}, count);
-  }
+MILI_INLINE void Split(ParallelFor& pool, int64_t count, bool is_worth_it, Body body) {
+  if (pool.num_threads() == 1 || count <= 1 || !is_worth_it) return body(int64_t{0}, count);
   ForPieces(pool, count, 1, [&](int64_t begin, int64_t end, int) { body(begin, end); });
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "kernels/reference/activation.h"
 #include "kernels/reference/dequant.h"
 #include "kernels/reference/lanes.h"
+#include "kernels/reference/norm.h"
 #include "kernels/reference/share.h"
 
 namespace mili::kernels::reference {
@@ -43,6 +45,7 @@ void OneRow(const LinearParams& p, const LinearPart& part, int64_t row) {
 size_t LinearWorkspaceBytes(int64_t, int64_t) { return 0; }
 
 void Linear(const LinearParams& p, ParallelFor& pool) {
+  if (p.norm != nullptr) AddRmsNorm(*p.norm, pool);
   int64_t num_rows = 0;
   for (int i = 0; i < p.num_parts; ++i) num_rows += p.parts[i].weight.rows;
   ForEachShare(pool, num_rows, p.in_features, [&](int64_t begin, int64_t end) {
@@ -56,6 +59,9 @@ void Linear(const LinearParams& p, ParallelFor& pool) {
       first += part.weight.rows;
     }
   });
+  if (!p.silu_mul) return;
+  const LinearPart& gate = p.parts[0];
+  SiluMul({gate.y, p.parts[1].y, p.num_tokens, gate.weight.rows, gate.y}, pool);
 }
 
 }  // namespace mili::kernels::reference

@@ -34,25 +34,23 @@ absl::Status Forward::Embed() {
                                   .out = ws_.residual});
 }
 
-absl::Status Forward::InputNorm(uint32_t layer_idx) { return Norm(layer(layer_idx).input_norm); }
-
-absl::Status Forward::MlpNorm(uint32_t layer_idx) {
-  return Norm(layer(layer_idx).post_attention_norm);
+kernels::AddRmsNormParams Forward::Norm(const float* weight) const {
+  return {.residual = ws_.residual,
+          .delta = delta_,
+          .weight = weight,
+          .eps = config_.rms_norm_eps,
+          .num_tokens = num_tokens_,
+          .hidden_size = config_.hidden_size,
+          .out = ws_.normed};
 }
 
-absl::Status Forward::Norm(const float* weight) {
-  return AddRmsNorm(compute_, {.residual = ws_.residual,
-                               .delta = delta_,
-                               .weight = weight,
-                               .eps = config_.rms_norm_eps,
-                               .num_tokens = num_tokens_,
-                               .hidden_size = config_.hidden_size,
-                               .out = ws_.normed});
-}
+absl::Status Forward::InputNorm(uint32_t) { return absl::OkStatus(); }  // with Qkv
 
 absl::Status Forward::Qkv(uint32_t layer_idx) {
   const LayerWeights& w = layer(layer_idx);
+  const kernels::AddRmsNormParams norm = Norm(w.input_norm);
   return Linear(compute_, {.x = ws_.normed,
+                           .norm = &norm,
                            .num_tokens = num_tokens_,
                            .in_features = config_.hidden_size,
                            .parts = {{w.q, w.q_bias, ws_.q, config_.q_size()},
@@ -108,24 +106,24 @@ absl::Status Forward::AttentionOutput(uint32_t layer_idx) {
                            .workspace = ws_.linear});
 }
 
+absl::Status Forward::MlpNorm(uint32_t) { return absl::OkStatus(); }  // with GateUp
+
 absl::Status Forward::GateUp(uint32_t layer_idx) {
+  const LayerWeights& w = layer(layer_idx);
+  const kernels::AddRmsNormParams norm = Norm(w.post_attention_norm);
   const int64_t size = config_.intermediate_size;
-  return Linear(compute_, {.x = ws_.normed,
-                           .num_tokens = num_tokens_,
-                           .in_features = config_.hidden_size,
-                           .parts = {{layer(layer_idx).gate, nullptr, ws_.gate, size},
-                                     {layer(layer_idx).up, nullptr, ws_.up, size}},
-                           .num_parts = 2,
-                           .workspace = ws_.linear});
+  return Linear(compute_,
+                {.x = ws_.normed,
+                 .norm = &norm,
+                 .silu_mul = true,
+                 .num_tokens = num_tokens_,
+                 .in_features = config_.hidden_size,
+                 .parts = {{w.gate, nullptr, ws_.gate, size}, {w.up, nullptr, ws_.up, size}},
+                 .num_parts = 2,
+                 .workspace = ws_.linear});
 }
 
-absl::Status Forward::SiluMul(uint32_t) {
-  return worker::SiluMul(compute_, {.gate = ws_.gate,
-                                    .up = ws_.up,
-                                    .num_tokens = num_tokens_,
-                                    .size = config_.intermediate_size,
-                                    .out = ws_.gate});
-}
+absl::Status Forward::SiluMul(uint32_t) { return absl::OkStatus(); }  // with GateUp
 
 absl::Status Forward::Down(uint32_t layer_idx) {
   delta_ = ws_.delta;
@@ -147,15 +145,16 @@ absl::Status Forward::Logits(std::span<const uint32_t> token_idxs, float** logit
     std::memcpy(ws_.tile_delta + i * hidden, ws_.delta + from, hidden * sizeof(float));
   }
   const auto num_rows = static_cast<int64_t>(token_idxs.size());
-  MILI_RETURN_IF_ERROR(AddRmsNorm(compute_, {.residual = ws_.tile_residual,
-                                             .delta = ws_.tile_delta,
-                                             .weight = weights_.final_norm(),
-                                             .eps = config_.rms_norm_eps,
-                                             .num_tokens = num_rows,
-                                             .hidden_size = config_.hidden_size,
-                                             .out = ws_.tile_normed}));
+  const kernels::AddRmsNormParams norm = {.residual = ws_.tile_residual,
+                                          .delta = ws_.tile_delta,
+                                          .weight = weights_.final_norm(),
+                                          .eps = config_.rms_norm_eps,
+                                          .num_tokens = num_rows,
+                                          .hidden_size = config_.hidden_size,
+                                          .out = ws_.tile_normed};
   *logits = ws_.logits;
   return Linear(compute_, {.x = ws_.tile_normed,
+                           .norm = &norm,
                            .num_tokens = num_rows,
                            .in_features = config_.hidden_size,
                            .parts = {{weights_.head(), nullptr, ws_.logits, config_.vocab_size}},

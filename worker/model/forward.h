@@ -42,8 +42,9 @@ class Forward final : private LayerOps {
   absl::Status GateUp(uint32_t layer_idx) override;
   absl::Status SiluMul(uint32_t layer_idx) override;
   absl::Status Down(uint32_t layer_idx) override;
-  // residual += delta of the block before, if there is one; normed = its norm.
-  absl::Status Norm(const float* weight);
+  // residual += delta of the block before, if there is one; normed = its norm. The product that
+  // reads `normed` does it, in the pass in which it prepares its input.
+  kernels::AddRmsNormParams Norm(const float* weight) const;
   const LayerWeights& layer(uint32_t layer_idx) const { return weights_.layers()[layer_idx]; }
 
   const ModelConfig& config_;

@@ -55,6 +55,16 @@ class Checker {
                    head_dim);
   }
 
+  Checker& RequireNorm(const kernels::AddRmsNormParams& params) {
+    return Require(params.residual != nullptr && params.weight != nullptr &&
+                       params.out != nullptr && params.out != params.residual,
+                   "residual, weight and a separate output exist", "shape [", params.num_tokens,
+                   ", ", params.hidden_size, "]")
+        .Require(params.num_tokens > 0 && params.hidden_size > 0 && params.eps > 0,
+                 "sizes and eps are positive", "shape [", params.num_tokens, ", ",
+                 params.hidden_size, "], eps ", params.eps);
+  }
+
   const absl::Status& status() const { return status_; }
 
  private:
@@ -81,14 +91,7 @@ absl::Status Embed(const Compute& compute, const kernels::EmbedParams& params) {
 
 absl::Status AddRmsNorm(const Compute& compute, const kernels::AddRmsNormParams& params) {
   Checker check("AddRmsNorm");
-  check
-      .Require(params.residual != nullptr && params.weight != nullptr && params.out != nullptr &&
-                   params.out != params.residual,
-               "residual, weight and a separate output exist", "shape [", params.num_tokens, ", ",
-               params.hidden_size, "]")
-      .Require(params.num_tokens > 0 && params.hidden_size > 0 && params.eps > 0,
-               "sizes and eps are positive", "shape [", params.num_tokens, ", ", params.hidden_size,
-               "], eps ", params.eps);
+  check.RequireNorm(params);
   if (!check.status().ok()) return check.status();
   compute.kernels->add_rms_norm(params, *compute.pool);
   return absl::OkStatus();
@@ -103,6 +106,21 @@ absl::Status Linear(const Compute& compute, const kernels::LinearParams& params)
                params.in_features, "]")
       .Require(params.num_parts >= 1 && params.num_parts <= kernels::LinearParams::kMaxParts,
                "there are 1 to 3 parts", params.num_parts);
+  if (params.norm != nullptr) {
+    const kernels::AddRmsNormParams& norm = *params.norm;
+    check.RequireNorm(norm).Require(norm.out == params.x && norm.num_tokens == params.num_tokens &&
+                                        norm.hidden_size == params.in_features,
+                                    "x is the norm's output", "norm [", norm.num_tokens, ", ",
+                                    norm.hidden_size, "], x [", params.num_tokens, ", ",
+                                    params.in_features, "]");
+  }
+  if (params.silu_mul) {
+    const int64_t rows = params.parts[0].weight.rows;
+    check.Require(params.num_parts == 2 && params.parts[1].weight.rows == rows &&
+                      params.parts[0].y_stride == rows && params.parts[1].y_stride == rows,
+                  "gate and up are two parts of one shape", params.num_parts, " parts, ", rows,
+                  " and ", params.parts[1].weight.rows, " rows");
+  }
   if (!check.status().ok()) return check.status();
   for (int i = 0; i < params.num_parts; ++i) {
     const kernels::LinearPart& part = params.parts[i];

@@ -57,6 +57,39 @@ TEST_F(OpsTest, LinearRefusesAWeightOfAnotherWidth) {
   EXPECT_TRUE(Linear(compute_, params).ok());
 }
 
+TEST_F(OpsTest, LinearRefusesANormOfSomethingElse) {
+  kernels::AddRmsNormParams norm = {
+      floats_.data() + 512, nullptr, floats_.data() + 1024, 1e-5f, 2, 32, floats_.data() + 2048};
+  kernels::LinearParams params;
+  params.x = floats_.data();
+  params.norm = &norm;
+  params.num_tokens = 2;
+  params.in_features = 32;
+  params.parts[0] = {MatrixOf(DType::kF32, 8, 32), nullptr, floats_.data() + 4096, 8};
+  params.num_parts = 1;
+  params.workspace = bytes_.data();
+  ExpectMisuse(Linear(compute_, params), "Linear", "x is the norm's output");
+  params.x = norm.out;
+  EXPECT_TRUE(Linear(compute_, params).ok());
+  norm.num_tokens = 1;
+  ExpectMisuse(Linear(compute_, params), "Linear", "norm [1, 32], x [2, 32]");
+}
+
+TEST_F(OpsTest, LinearRefusesGateAndUpOfDifferentShapes) {
+  kernels::LinearParams params;
+  params.x = floats_.data();
+  params.silu_mul = true;
+  params.num_tokens = 2;
+  params.in_features = 32;
+  params.parts[0] = {MatrixOf(DType::kF32, 8, 32), nullptr, floats_.data() + 4096, 8};
+  params.num_parts = 1;
+  params.workspace = bytes_.data();
+  ExpectMisuse(Linear(compute_, params), "Linear", "1 parts");
+  params.parts[1] = {MatrixOf(DType::kF32, 4, 32), nullptr, floats_.data() + 8192, 4};
+  params.num_parts = 2;
+  ExpectMisuse(Linear(compute_, params), "Linear", "8 and 4 rows");
+}
+
 TEST_F(OpsTest, AddRmsNormRefusesAliasing) {
   ExpectMisuse(
       AddRmsNorm(compute_, {floats_.data(), nullptr, floats_.data(), 1e-5f, 1, 32, floats_.data()}),
