@@ -2,6 +2,7 @@
 // soon as its last is answered; prompts are random token ids from --seed, so runs repeat.
 #include <algorithm>
 #include <cstdio>
+#include <latch>
 #include <random>
 #include <string>
 #include <thread>
@@ -25,6 +26,7 @@ struct LoadOptions {
   std::string http;
   uint32_t concurrency = 1;
   uint32_t num_requests = 8;
+  uint32_t num_warm_ups = 1;
   uint32_t prompt_tokens = 16;
   uint32_t output_tokens = 128;
   uint32_t vocab_size = 1000;
@@ -58,9 +60,17 @@ LoadRequest RequestNumber(const LoadOptions& options, uint32_t request_idx) {
   return request;
 }
 
-void RunClient(const LoadOptions& options, LoadTotals& totals) {
+// `all_warm` opens once every client has connected and sent its warm-ups.
+void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_warm) {
   const std::unique_ptr<LoadClient> client =
       options.http.empty() ? NewGrpcLoadClient(options.grpc) : NewHttpLoadClient(options.http);
+  for (uint32_t i = 0; i < options.num_warm_ups; ++i) {
+    const absl::StatusOr<LoadSample> sample = client->Run(RequestNumber(options, i));
+    if (sample.ok()) continue;
+    MutexLock lock(totals.mutex);
+    totals.errors.push_back(std::string(sample.status().message()));
+  }
+  all_warm.arrive_and_wait();
   for (;;) {
     uint32_t request_idx = 0;
     {
@@ -120,11 +130,13 @@ int Run(const LoadOptions& options) {
     return 2;
   }
   LoadTotals totals;
-  const absl::Time start = absl::Now();
+  std::latch all_warm(options.concurrency + 1);
   std::vector<std::thread> clients;
   for (uint32_t i = 0; i < options.concurrency; ++i) {
-    clients.emplace_back([&] { RunClient(options, totals); });
+    clients.emplace_back([&] { RunClient(options, totals, all_warm); });
   }
+  all_warm.arrive_and_wait();
+  const absl::Time start = absl::Now();
   for (std::thread& client : clients) client.join();
   return Report(options, totals, absl::Now() - start);
 }
@@ -140,6 +152,8 @@ int main(int argc, char** argv) {
   flags.Add({"http", &options.http, "HOST:PORT", "Drive the HTTP interface at this address."});
   flags.Add({"concurrency", &options.concurrency, "N", "Requests under way at a time."});
   flags.Add({"requests", &options.num_requests, "N", "Requests in all."});
+  flags.Add({"warm-up", &options.num_warm_ups, "N",
+             "Requests that each client sends before the time begins to count."});
   flags.Add({"prompt-tokens", &options.prompt_tokens, "N", "Tokens of each prompt."});
   flags.Add({"output-tokens", &options.output_tokens, "N", "Tokens of each answer."});
   flags.Add({"vocab-size", &options.vocab_size, "N", "Prompt ids are below this."});

@@ -19,7 +19,7 @@ def in_process(model, concurrency):
     row = measure.run_json([harness.BIN / "mili-worker", "--bench", model, "--bench-prompt-tokens",
                             PROMPT_TOKENS, "--bench-output-tokens", OUTPUT_TOKENS,
                             "--bench-concurrency", concurrency, "--bench-repeat", 3, "--json"])
-    # Tokens over the whole life of the requests, as a client counts them.
+    # Tokens over the whole life of a request, as a client counts them.
     run = next(run for run in row["runs"] if run["concurrency"] == concurrency)
     decode_s = (OUTPUT_TOKENS - 1) * concurrency / run["decode_tokens_per_s"]
     total_s = run["first_token_ms"] / 1e3 + decode_s
@@ -29,9 +29,10 @@ def in_process(model, concurrency):
 
 def served(kind, address, concurrency):
     row = measure.run_json([harness.BIN / "mili-load", f"--{kind}", address, "--concurrency",
-                            concurrency, "--requests", 3 * concurrency, "--prompt-tokens",
+                            concurrency, "--requests", 5 * concurrency, "--prompt-tokens",
                             PROMPT_TOKENS, "--output-tokens", OUTPUT_TOKENS, "--json"])
-    return {"ttft_ms": row["ttft_ms_p50"], "tokens_per_s": row["tokens_per_s"]}
+    return {"ttft_ms": row["ttft_ms_p50"],
+            "tokens_per_s": OUTPUT_TOKENS * concurrency / row["e2e_ms_p50"] * 1e3}
 
 
 def main():
