@@ -97,7 +97,7 @@ struct HopperCta {
     const auto* from = reinterpret_cast<const uint4*>(
         static_cast<const Element*>(p.kv) + page * p.page_stride +
         static_cast<int64_t>(p.num_kv_heads + kv_head) * (kPageTokens * kHeadDim));
-#pragma unroll
+#pragma unroll 1  // this warp has few registers
     for (int i = 0; i < kChunks / 2; ++i) {
       const int chunk = i * 32 + lane;
       const int row = chunk / kChunks;
@@ -358,10 +358,10 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (threadIdx.x == 0) cta.InitBarriers();
   __syncthreads();
   if (cta.warpgroup == 2) {
-    KeepRegisters<40>();
+    KeepRegisters<24>();
     if (cta.thread < 32) cta.Produce(map);
   } else {
-    TakeRegisters<232>();
+    TakeRegisters<240>();
     cta.Consume();
   }
 #endif
