@@ -14,6 +14,7 @@
 #include "common/base/mutex.h"
 #include "common/base/strings.h"
 #include "common/config/flag_table.h"
+#include "common/wire/grpc_process.h"
 #include "tools/bench/load_client.h"
 
 extern char** environ;
@@ -145,6 +146,7 @@ int Run(const LoadOptions& options) {
 }  // namespace mili::bench
 
 int main(int argc, char** argv) {
+  mili::PrepareGrpc();
   using mili::FlagTable;
   mili::bench::LoadOptions options;
   FlagTable flags("mili-load", "Sends random prompts to a running server and times the answers.");

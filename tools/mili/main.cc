@@ -6,6 +6,7 @@
 
 #include "common/base/version.h"
 #include "common/config/flag_value.h"
+#include "common/wire/grpc_process.h"
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
 
@@ -57,6 +58,7 @@ int UnknownCommand(const char* word) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  mili::PrepareGrpc();
   const std::string_view word = argc < 2 ? "" : argv[1];
   if (word == "--version") {
     std::printf("mili %s (git %s)\n", mili::kVersion, mili::kGitRevision);
