@@ -15,10 +15,11 @@ import harness  # noqa: E402
 PROMPT_TOKENS, OUTPUT_TOKENS = 16, 128
 
 
-def in_process(model, concurrency):
+def in_process(model, concurrency, worker_args):
     row = measure.run_json([harness.BIN / "mili-worker", "--bench", model, "--bench-prompt-tokens",
                             PROMPT_TOKENS, "--bench-output-tokens", OUTPUT_TOKENS,
-                            "--bench-concurrency", concurrency, "--bench-repeat", 3, "--json"])
+                            "--bench-concurrency", concurrency, "--bench-repeat", 3, "--json",
+                            *worker_args])
     # Tokens over the whole life of a request, as a client counts them.
     run = next(run for run in row["runs"] if run["concurrency"] == concurrency)
     decode_s = (OUTPUT_TOKENS - 1) * concurrency / run["decode_tokens_per_s"]
@@ -39,17 +40,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", help="compute threads of the worker; its own choice otherwise")
     parser.add_argument("--save", metavar="NAME", help="write tools/bench/results/NAME.json")
     options = parser.parse_args()
     if options.model is None:
         options.model = subprocess.run([str(measure.ROOT / "tools/fetch_model")], check=True,
                                        capture_output=True, text=True).stdout.strip()
+    worker_args = ["--threads", options.threads] if options.threads else []
     samples = {}
-    with harness.Pair(options.model) as pair:
+    with harness.Pair(options.model, worker_args) as pair:
         for _ in range(options.rounds):
             for concurrency in (1, 8):
                 for name, sample in (
-                        ("engine", in_process(options.model, concurrency)),
+                        ("engine", in_process(options.model, concurrency, worker_args)),
                         ("gRPC", served("grpc", pair.grpc, concurrency)),
                         ("HTTP", served("http", pair.http, concurrency))):
                     samples.setdefault((concurrency, name), []).append(sample)
@@ -60,7 +63,7 @@ def main():
     result = {"machine": measure.machine(), "date": str(datetime.date.today()),
               "commit": measure.revision(), "model": os.path.basename(options.model),
               "prompt_tokens": PROMPT_TOKENS, "output_tokens": OUTPUT_TOKENS,
-              "rounds": options.rounds, "measurements": {}}
+              "rounds": options.rounds, "threads": options.threads, "measurements": {}}
     print(f"{result['model']}, {result['machine']}; {PROMPT_TOKENS} -> {OUTPUT_TOKENS} tokens, "
           f"medians of {options.rounds} rounds")
     for concurrency, name in samples:
