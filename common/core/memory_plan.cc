@@ -23,6 +23,11 @@ std::string Mib(uint64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
+// Nothing for a part that this device does not have.
+std::string Line(const char* name, uint64_t bytes) {
+  return bytes == 0 ? "" : absl::StrCat(name, Mib(bytes), "\n");
+}
+
 absl::Status CheckLimit(const char* name, uint64_t value, uint64_t min, uint64_t max) {
   if (value >= min && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -155,8 +160,9 @@ std::string Describe(const MemoryPlan& plan) {
                    absl::string_view(NameOf(plan.kv.dtype).data(), NameOf(plan.kv.dtype).size()),
                    ", ", plan.kv.bytes_per_token(), " bytes a token)\n",  //
                    "workspace  ", Mib(plan.workspace_bytes), "\n",        //
-                   "program    ", Mib(plan.process_bytes), "\n",          //
-                   "total      ", Mib(plan.total_bytes()), "\n",          //
+                   Line("program    ", plan.process_bytes), Line("graphs     ", plan.graphs_bytes),
+                   Line("reserve    ", plan.reserve_bytes),       //
+                   "total      ", Mib(plan.total_bytes()), "\n",  //
                    "limits     ", plan.max_num_seqs, " sequences, ", plan.max_num_batched_tokens,
                    " tokens a step, context ", plan.max_model_len, "\n",  //
                    "fits       ");

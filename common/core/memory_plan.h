@@ -18,7 +18,7 @@ struct KvSpec {
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
   uint32_t page_size_tokens = 16;
-  DType dtype = DType::kBF16;  // kF32 or kBF16
+  DType dtype = DType::kBF16;  // kF32 or kBF16; on a GPU kBF16 or kF16
 
   uint64_t bytes_per_token() const {
     return 2ull * num_layers * num_kv_heads * head_dim * TraitsOf(dtype).block_bytes;
@@ -49,13 +49,16 @@ struct MemoryPlan {
   uint32_t num_pages = 0;
   uint64_t kv_bytes = 0;
   uint64_t workspace_bytes = 0;
-  uint64_t process_bytes = kProcessBytes;
+  uint64_t process_bytes = kProcessBytes;  // 0 for a GPU, whose memory holds no program
+  uint64_t graphs_bytes = 0;               // captured steps; 0 on the CPU
+  uint64_t reserve_bytes = 0;              // of a GPU: what the driver takes after start
   uint32_t max_model_len = 0;
   uint32_t max_num_seqs = 0;
   uint32_t max_num_batched_tokens = 0;
 
   uint64_t total_bytes() const {
-    return weights_bytes + kv_bytes + workspace_bytes + process_bytes;
+    return weights_bytes + kv_bytes + workspace_bytes + process_bytes + graphs_bytes +
+           reserve_bytes;
   }
   uint64_t num_kv_tokens() const { return uint64_t{num_pages} * kv.page_size_tokens; }
 };

@@ -11,9 +11,11 @@ namespace {
 constexpr const char* kWorkerFlags[] = {
     "load-format",
     "quantization",
+    "device",
     "max-model-len",
     "max-num-seqs",
     "max-num-batched-tokens",
+    "gpu-memory-utilization",
     "kv-cache-memory-bytes",
     "page-size",
     "cpu-kernels",
@@ -60,6 +62,11 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .help = "Quantise the matrices of a model stored as f32, f16 or bf16 while they are "
                      "read; mili inspect shows the outcome.",
              .choices = {"none", "q8_0", "q4_k"}});
+  table.Add({.name = "device",
+             .target = &flags.device,
+             .value_name = "auto|cuda|cpu",
+             .help = "What computes; auto takes an NVIDIA GPU if there is one that can be used.",
+             .choices = {"auto", "cuda", "cpu"}});
   table.Add({.name = "max-model-len",
              .target = &flags.max_model_len,
              .value_name = "TOKENS",
@@ -68,23 +75,27 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
   table.Add({.name = "max-num-seqs",
              .target = &flags.max_num_seqs,
              .value_name = "N",
-             .help = "Most sequences that run at once.",
-             .min_value = 1,
+             .help = "Most sequences that run at once. 0: 32 on a CPU, 256 on a GPU.",
              .max_value = 4096});
   table.Add({.name = "max-num-batched-tokens",
              .target = &flags.max_num_batched_tokens,
              .value_name = "N",
-             .help = "Most tokens that one step computes.",
-             .min_value = 1});
+             .help = "Most tokens that one step computes. 0: 512 on a CPU, 2048 on a GPU."});
+  table.Add({.name = "gpu-memory-utilization",
+             .target = &flags.gpu_memory_utilization,
+             .value_name = "SHARE",
+             .help = "Share of a GPU's memory that may be in use, by the worker or others.",
+             .min_value = 0.01,
+             .max_value = 1});
   table.Add({.name = "kv-cache-memory-bytes",
              .target = &flags.kv_cache_memory_bytes,
              .value_name = "SIZE",
-             .help = "Memory for KV pages, as 4GiB. 0: a quarter of what is free, at most what "
-                     "--max-num-seqs full contexts need."});
+             .help = "Memory for KV pages, as 4GiB. 0: a quarter of what is free, on a GPU all "
+                     "that may be used; at most what --max-num-seqs full contexts need."});
   table.Add({.name = "page-size",
              .target = &flags.page_size,
              .value_name = "TOKENS",
-             .help = "Tokens of one KV page.",
+             .help = "Tokens of one KV page; on a GPU always 16.",
              .min_value = 1,
              .max_value = 1024});
   table.AddSection("CPU");

@@ -39,9 +39,11 @@ struct ServerFlags {
   // Worker.
   std::string load_format = "auto";
   std::string quantization = "none";
+  std::string device = "auto";
+  double gpu_memory_utilization = 0.9;
   uint32_t max_model_len = 0;
-  uint32_t max_num_seqs = 32;
-  uint32_t max_num_batched_tokens = 512;
+  uint32_t max_num_seqs = 0;            // 0: the worker's, which depends on the device
+  uint32_t max_num_batched_tokens = 0;  // as above
   uint64_t kv_cache_memory_bytes = 0;
   uint32_t page_size = 16;
   std::string cpu_kernels = "fast";

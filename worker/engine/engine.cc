@@ -127,6 +127,7 @@ void Engine::Submit(StepPlan plan) {
 }
 
 void Engine::ResultMain() {
+  bool is_lost = false;
   while (std::optional<Staged*> next = launched_.Take()) {
     Staged& staged = **next;
     const StepBatch& batch = staged.step.batch;
@@ -137,10 +138,11 @@ void Engine::ResultMain() {
     StepResult result = std::move(staged.step.result);
     const std::shared_ptr<ResultSink> sink = std::move(staged.sink);
     staged.free.Set();
-    if (!device.ok()) {
+    if (!device.ok() && !is_lost) {
+      is_lost = true;
       if (options_.on_device_lost) options_.on_device_lost(device);
       Shutdown(device);
-    } else if (is_computed) {
+    } else if (device.ok() && is_computed) {
       if (options_.on_step) options_.on_step(stats);
       sink->OnResult(std::move(result));
     }

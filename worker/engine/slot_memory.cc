@@ -21,6 +21,7 @@ SlotReset MakeReset(const SeqStart& start) {
   SlotReset reset;
   reset.slot = start.slot;
   reset.sampling = start.sampling;
+  reset.num_prompt_tokens = start.num_prompt_tokens;
   reset.num_output_tokens = static_cast<uint32_t>(start.token_ids.size()) - start.num_prompt_tokens;
   if (!HasPenalty(start.sampling)) return reset;
   std::vector<TokenCount>& counts = reset.counts;

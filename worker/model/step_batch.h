@@ -31,6 +31,7 @@ struct ScoreRow {
 struct SlotReset {
   SlotId slot;
   SamplingParams sampling;
+  uint32_t num_prompt_tokens = 0;
   uint32_t num_output_tokens = 0;  // produced before a restart
   // By token id; empty unless a penalty is set.
   std::vector<kernels::TokenCount> counts;

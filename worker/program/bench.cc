@@ -14,6 +14,7 @@
 #include "common/base/mailbox.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/core/gpu_memory_plan.h"
 #include "worker/engine/engine.h"
 #include "worker/program/load.h"
 
@@ -224,9 +225,13 @@ absl::Status RunBench(const Settings& asked) {
   const uint32_t context = settings.bench_prompt_tokens + settings.bench_output_tokens;
   const uint32_t most =
       *std::max_element(settings.bench_concurrency.begin(), settings.bench_concurrency.end());
-  settings.max_num_seqs = std::max(settings.max_num_seqs, most);
   MILI_ASSIGN_OR_RETURN(const Device device, OpenDevice(settings));
-  MILI_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(settings, device, nullptr, nullptr));
+  if (!device.fallback.empty()) {
+    std::fprintf(stderr, "computing on the CPU: %s\n", device.fallback.c_str());
+  }
+  const uint32_t usual = device.gpu ? GpuMemoryLimits().max_num_seqs : MemoryLimits().max_num_seqs;
+  settings.max_num_seqs = std::max({settings.max_num_seqs, usual, most});
+  MILI_ASSIGN_OR_RETURN(LoadedModel model, LoadModel(settings, device, {}));
   const uint32_t page_size = model.plan.kv.page_size_tokens;
   const uint64_t pages_needed = uint64_t{most} * ((context + page_size - 1) / page_size);
   if (context > model.plan.max_model_len || pages_needed > model.plan.num_pages) {
@@ -234,11 +239,10 @@ absl::Status RunBench(const Settings& asked) {
         most, " sequences of ", context, " tokens do not fit: the context is ",
         model.plan.max_model_len, ", the KV cache holds ", model.plan.num_kv_tokens(), " tokens"));
   }
-  Engine engine({.limits = SlotTable::LimitsOf(model.plan, model.config.vocab_size), .on_step = {}},
-                model.backend.get());
+  const std::unique_ptr<Engine> engine = MakeEngine(model, nullptr, nullptr);
   std::vector<Measurement> all;
   for (const uint32_t concurrency : settings.bench_concurrency) {
-    MILI_ASSIGN_OR_RETURN(Measurement m, MeasureMedian(settings, model, &engine, concurrency));
+    MILI_ASSIGN_OR_RETURN(Measurement m, MeasureMedian(settings, model, engine.get(), concurrency));
     all.push_back(m);
   }
   Print(settings, model, all);

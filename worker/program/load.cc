@@ -13,12 +13,14 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/base/version.h"
+#include "common/core/gpu_memory_plan.h"
 #include "common/formats/model_source.h"
 #include "common/formats/quantized_source.h"
 #include "common/text/tokenizer.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/kernels.h"
 #include "worker/device/cpu_topology.h"
+#include "worker/engine/gpu_runner.h"
 
 namespace mili::worker {
 namespace {
@@ -33,6 +35,13 @@ std::string WeightDType(const ModelSource& source) {
                                      [](auto& a, auto& b) { return a.second < b.second; });
   return most == elements.end() ? "" : std::string(NameOf(most->first));
 }
+
+// What both devices load with.
+struct Loading {
+  const LoadWatch& watch;
+  // Waits for the tokenizer; ids it knows, 0 if that is not known.
+  std::function<uint32_t()> num_valid_tokens;
+};
 
 // What the tokenizer tells, read while the weights load.
 struct TokenizerPart {
@@ -64,12 +73,29 @@ TokenizerPart ReadTokenizer(const ModelSource& source) {
 MemoryLimits LimitsOf(const Settings& settings, int num_threads) {
   MemoryLimits limits;
   limits.max_model_len = settings.max_model_len;
-  limits.max_num_seqs = settings.max_num_seqs;
-  limits.max_num_batched_tokens = settings.max_num_batched_tokens;
+  if (settings.max_num_seqs != 0) limits.max_num_seqs = settings.max_num_seqs;
+  if (settings.max_num_batched_tokens != 0) {
+    limits.max_num_batched_tokens = settings.max_num_batched_tokens;
+  }
   limits.page_size_tokens = settings.page_size;
   limits.num_threads = static_cast<uint32_t>(num_threads);
   limits.kv_cache_memory_bytes = settings.kv_cache_memory_bytes;
   limits.available_bytes = ReadAvailableMemoryBytes("");
+  return limits;
+}
+
+// The same for a GPU, whose page is fixed.
+GpuMemoryLimits LimitsOf(const Settings& settings, const Gpu& gpu) {
+  GpuMemoryLimits limits;
+  limits.max_model_len = settings.max_model_len;
+  if (settings.max_num_seqs != 0) limits.max_num_seqs = settings.max_num_seqs;
+  if (settings.max_num_batched_tokens != 0) {
+    limits.max_num_batched_tokens = settings.max_num_batched_tokens;
+  }
+  limits.kv_cache_memory_bytes = settings.kv_cache_memory_bytes;
+  limits.utilization = settings.gpu_memory_utilization;
+  limits.total_bytes = gpu.total_bytes;
+  limits.free_bytes = gpu.free_bytes;
   return limits;
 }
 
@@ -101,9 +127,7 @@ WorkerFacts FactsOf(const Settings& settings, const Device& device, const ModelS
   return facts;
 }
 
-}  // namespace
-
-absl::StatusOr<Device> OpenDevice(const Settings& settings) {
+absl::StatusOr<Device> OpenCpu(const Settings& settings) {
   const CpuLimits limits = ReadCpuLimits();
   const int max_threads = limits.max_threads();
   if (settings.threads > static_cast<uint32_t>(max_threads)) {
@@ -132,9 +156,75 @@ absl::StatusOr<Device> OpenDevice(const Settings& settings) {
   return device;
 }
 
+// How many threads read the weights: more than that no disk or page cache feeds.
+int NumReaders(int num_threads) { return std::clamp(num_threads, 2, 8); }
+
+absl::Status LoadOnCpu(const Settings& settings, const Device& device, const ModelSource& source,
+                       const Loading& loading, LoadedModel* model) {
+  const int num_threads = device.pool->num_threads();
+  MILI_ASSIGN_OR_RETURN(model->plan,
+                        PlanMemory(model->config, Weights::BytesNeeded(source, device.kernels),
+                                   device.kernels->kv_dtype, LimitsOf(settings, num_threads)));
+  if (loading.watch.on_plan) loading.watch.on_plan(model->plan);
+  MILI_ASSIGN_OR_RETURN(Weights weights,
+                        Weights::Load(source, {.num_threads = NumReaders(num_threads),
+                                               .kernels = device.kernels,
+                                               .progress = loading.watch.progress,
+                                               .cancelled = loading.watch.cancelled}));
+  MILI_ASSIGN_OR_RETURN(model->backend,
+                        ModelBackend::Create({.config = model->config,
+                                              .plan = model->plan,
+                                              .compute = {device.kernels, device.pool.get()},
+                                              .num_valid_tokens = loading.num_valid_tokens()},
+                                             std::move(weights)));
+  return absl::OkStatus();
+}
+
+absl::Status LoadOnGpu(const Settings& settings, const Gpu& gpu, const ModelSource& source,
+                       const Loading& loading, LoadedModel* model) {
+  if (settings.quantization != "none") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--quantization ", settings.quantization, " is for CPUs; add --device cpu"));
+  }
+  const GpuWeightsFacts weights = GpuWeightsOf(source);
+  MILI_ASSIGN_OR_RETURN(model->plan, PlanGpuMemory(model->config, weights.size_bytes, weights.dtype,
+                                                   LimitsOf(settings, gpu)));
+  if (loading.watch.on_plan) loading.watch.on_plan(model->plan);
+  MILI_ASSIGN_OR_RETURN(
+      model->runner,
+      LoadGpuRunner(source, {.gpu = gpu,
+                             .plan = model->plan,
+                             .kernels = &kernels::ReferenceKernels(),
+                             .num_threads = NumReaders(ReadCpuLimits().max_threads()),
+                             .progress = loading.watch.progress,
+                             .cancelled = loading.watch.cancelled,
+                             .num_valid_tokens = loading.num_valid_tokens}));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Device> OpenDevice(const Settings& settings) {
+  std::string fallback;
+  if (settings.device != "cpu") {
+    absl::StatusOr<Gpu> gpu = OpenGpu();
+    if (gpu.ok()) {
+      Device device;
+      device.description = absl::StrCat("cuda: ", gpu->Describe());
+      device.gpu = *std::move(gpu);
+      return device;
+    }
+    if (settings.device == "cuda") return gpu.status();
+    // In a build for CPUs there is nothing to fall back from.
+    if (!absl::IsUnimplemented(gpu.status())) fallback = std::string(gpu.status().message());
+  }
+  MILI_ASSIGN_OR_RETURN(Device device, OpenCpu(settings));
+  device.fallback = std::move(fallback);
+  return device;
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& device,
-                                      const Weights::Progress& progress,
-                                      const std::atomic<bool>* cancelled) {
+                                      const LoadWatch& watch) {
   const absl::Time start = absl::Now();
   MILI_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, ModelSource::Open(settings.model));
   if (settings.load_format != "auto" && settings.load_format != ToAbsl(source->format())) {
@@ -144,32 +234,36 @@ absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& de
   MILI_ASSIGN_OR_RETURN(source, QuantizeWhileReading(std::move(source), settings.quantization));
   LoadedModel model;
   model.config = source->config();
-  const int num_threads = device.pool->num_threads();
-  MILI_ASSIGN_OR_RETURN(model.plan,
-                        PlanMemory(model.config, Weights::BytesNeeded(*source, device.kernels),
-                                   device.kernels->kv_dtype, LimitsOf(settings, num_threads)));
   TokenizerPart tokenizer;
   std::thread tokenizer_thread([&] { tokenizer = ReadTokenizer(*source); });
-  absl::StatusOr<Weights> weights =
-      Weights::Load(*source, {.num_threads = std::clamp(num_threads, 2, 8),
-                              .kernels = device.kernels,
-                              .progress = progress,
-                              .cancelled = cancelled});
-  tokenizer_thread.join();
-  if (!weights.ok()) return weights.status();
-
+  const auto wait_for_tokenizer = [&]() -> uint32_t {
+    if (tokenizer_thread.joinable()) tokenizer_thread.join();
+    return tokenizer.vocab_size;
+  };
+  const Loading loading = {watch, wait_for_tokenizer};
+  const absl::Status status = device.gpu
+                                  ? LoadOnGpu(settings, *device.gpu, *source, loading, &model)
+                                  : LoadOnCpu(settings, device, *source, loading, &model);
+  wait_for_tokenizer();
+  MILI_RETURN_IF_ERROR(status);
   model.tokenizer = std::move(tokenizer.bundle);
   model.tokenizer_problem = std::move(tokenizer.problem);
   model.facts = FactsOf(settings, device, *source, model.plan);
-  MILI_ASSIGN_OR_RETURN(model.backend,
-                        ModelBackend::Create({.config = model.config,
-                                              .plan = model.plan,
-                                              .compute = {device.kernels, device.pool.get()},
-                                              .num_valid_tokens = tokenizer.vocab_size},
-                                             *std::move(weights)));
   malloc_trim(0);  // what reading the tokenizer left behind
   model.facts.load = absl::Now() - start;
   return model;
+}
+
+std::unique_ptr<Engine> MakeEngine(LoadedModel& model,
+                                   std::function<void(const StepStats&)> on_step,
+                                   std::function<void(const absl::Status&)> on_device_lost) {
+  Engine::Options options = {.limits = SlotTable::LimitsOf(model.plan, model.config.vocab_size),
+                             .on_step = std::move(on_step),
+                             .on_device_lost = std::move(on_device_lost)};
+  if (model.runner != nullptr) {
+    return std::make_unique<Engine>(std::move(options), std::move(model.runner));
+  }
+  return std::make_unique<Engine>(std::move(options), model.backend.get());
 }
 
 }  // namespace mili::worker

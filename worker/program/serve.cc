@@ -43,7 +43,10 @@ struct ProgressNews {
 struct LoadedNews {
   absl::StatusOr<LoadedModel> model;
 };
-using News = std::variant<SignalNews, ProgressNews, LoadedNews>;
+struct DeviceLostNews {
+  absl::Status cause;
+};
+using News = std::variant<SignalNews, ProgressNews, LoadedNews, DeviceLostNews>;
 
 // Turns SIGTERM and SIGINT into news. A second signal ends the process at once.
 class SignalWatcher {
@@ -105,6 +108,7 @@ class App {
 
   absl::Status Run() {
     MILI_ASSIGN_OR_RETURN(device_, OpenDevice(settings_));
+    if (!device_.fallback.empty()) log_.Info("computing on the CPU: " + device_.fallback);
     MILI_RETURN_IF_ERROR(Bind());
     loader_ = std::thread([this] { Load(); });
     bool is_loading = true;
@@ -118,6 +122,9 @@ class App {
       } else if (auto* loaded = std::get_if<LoadedNews>(&*news)) {
         is_loading = false;
         MILI_RETURN_IF_ERROR(OnLoaded(std::move(loaded->model)));
+      } else if (const auto* lost = std::get_if<DeviceLostNews>(&*news)) {
+        server_->SetServing(false);
+        return lost->cause;  // nothing more can be computed in this process
       } else {
         Stop(std::get<SignalNews>(*news).number);
         return absl::OkStatus();
@@ -161,7 +168,9 @@ class App {
       load_state_.SetProgress(loaded_bytes, total_bytes);
       news_.Post(ProgressNews{loaded_bytes, total_bytes});
     };
-    news_.Post(LoadedNews{LoadModel(settings_, device_, progress, &is_cancelled_)});
+    news_.Post(LoadedNews{LoadModel(
+        settings_, device_,
+        {[this](const MemoryPlan& plan) { PrintPlan(plan); }, progress, &is_cancelled_})});
   }
 
   absl::Status OnLoaded(absl::StatusOr<LoadedModel> model) {
@@ -170,10 +179,9 @@ class App {
       return model.status();
     }
     model_ = *std::move(model);
-    engine_ = std::make_unique<Engine>(
-        Engine::Options{.limits = SlotTable::LimitsOf(model_.plan, model_.config.vocab_size),
-                        .on_step = [this](const StepStats& stats) { metrics_.OnStep(stats); }},
-        model_.backend.get());
+    engine_ = MakeEngine(
+        model_, [this](const StepStats& stats) { metrics_.OnStep(stats); },
+        [this](const absl::Status& cause) { news_.Post(DeviceLostNews{cause}); });
     Loaded loaded;
     loaded.engine = engine_.get();
     if (model_.tokenizer) {
@@ -195,6 +203,13 @@ class App {
     return absl::OkStatus();
   }
 
+  // Before anything is loaded, so that it stands there when that fails. Loader thread.
+  void PrintPlan(const MemoryPlan& plan) {
+    if (settings_.log_format != LogFormat::kText) return;
+    const std::string block = "memory of " + device_.description + "\n" + Describe(plan);
+    std::fputs(block.c_str(), stderr);
+  }
+
   void PrintStartBlock() {
     const WorkerFacts& facts = model_.facts;
     const std::string load_seconds = absl::StrCat(absl::ToDoubleSeconds(facts.load));
@@ -204,7 +219,6 @@ class App {
           "model      ", facts.model_name, " (", facts.architecture, ", ", facts.weight_dtype, ", ",
           facts.num_parameters / 1000000, " M parameters) from ", facts.model_path, "\n",  //
           "device     ", facts.device, "\n",                                               //
-          Describe(model_.plan),                                                           //
           "gRPC       ", server_->address(), "\n",                                         //
           "metrics    ", metrics_server_ ? metrics_server_->address() : "off", "\n",       //
           "loaded in  ", load_seconds, " s\n");

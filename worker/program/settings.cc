@@ -69,15 +69,31 @@ void AddServing(Settings& s, RawSettings& raw, FlagTable& table) {
 }
 
 void AddLimits(Settings& s, FlagTable& table) {
+  table.AddSection("Device");
+  table.Add({"device",
+             &s.device,
+             "auto|cuda|cpu",
+             "What computes; auto takes an NVIDIA GPU if there is one that can be used.",
+             {"auto", "cuda", "cpu"}});
   table.AddSection("Memory and limits");
   table.Add({"max-model-len", &s.max_model_len, "N",
              "Longest context in tokens; 0: the model's own, cut to what the KV cache holds."});
-  table.Add({"max-num-seqs", &s.max_num_seqs, "N", "Sequences computed side by side."});
+  table.Add({"max-num-seqs", &s.max_num_seqs, "N",
+             "Sequences computed side by side; 0: 32 on a CPU, 256 on a GPU."});
   table.Add({"max-num-batched-tokens", &s.max_num_batched_tokens, "N",
-             "Tokens that one step computes at most."});
+             "Tokens that one step computes at most; 0: 512 on a CPU, 2048 on a GPU."});
+  table.Add({"gpu-memory-utilization",
+             &s.gpu_memory_utilization,
+             "SHARE",
+             "Share of a GPU's memory that may be in use, by this program or others.",
+             {},
+             0,
+             false,
+             0.01,
+             1});
   table.Add({"kv-cache-memory-bytes", &s.kv_cache_memory_bytes, "SIZE",
-             "Memory for the KV cache; 0: a quarter of what is free."});
-  table.Add({"page-size", &s.page_size, "N", "Tokens in a KV page."});
+             "Memory for the KV cache; 0: a quarter of what is free, on a GPU all of it."});
+  table.Add({"page-size", &s.page_size, "N", "Tokens in a KV page; always 16 on a GPU."});
   table.AddSection("CPU");
   table.Add({"cpu-kernels",
              &s.cpu_kernels,

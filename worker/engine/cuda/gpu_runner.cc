@@ -1,0 +1,33 @@
+#include "worker/engine/gpu_runner.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "worker/engine/cuda/cuda_runner.h"
+
+namespace mili::worker {
+
+GpuWeightsFacts GpuWeightsOf(const ModelSource& source) {
+  return {CudaWeights::DTypeFor(source), CudaWeights::BytesNeeded(source)};
+}
+
+absl::StatusOr<std::unique_ptr<StepRunner>> LoadGpuRunner(const ModelSource& source,
+                                                          const GpuRunnerOptions& options) {
+  MILI_ASSIGN_OR_RETURN(CudaWeights weights,
+                        CudaWeights::Load(source, {.num_threads = options.num_threads,
+                                                   .kernels = options.kernels,
+                                                   .progress = options.progress,
+                                                   .cancelled = options.cancelled}));
+  MILI_ASSIGN_OR_RETURN(
+      std::unique_ptr<CudaModel> model,
+      CudaModel::Create(
+          {.config = source.config(),
+           .plan = options.plan,
+           .num_sms = options.gpu.num_sms,
+           .compute_capability = options.gpu.compute_capability,
+           .num_valid_tokens = options.num_valid_tokens ? options.num_valid_tokens() : 0},
+          std::move(weights)));
+  return CudaRunner::Create(std::move(model));
+}
+
+}  // namespace mili::worker

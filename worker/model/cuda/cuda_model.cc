@@ -1,0 +1,291 @@
+#include "worker/model/cuda/cuda_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace mili::worker {
+
+namespace k = gpu::k;
+
+CudaModel::CudaModel(Options options, CudaWeights weights)
+    : options_(std::move(options)),
+      weights_(std::move(weights)),
+      dtype_(weights_.dtype()),
+      pdl_(options_.compute_capability >= 90) {}
+
+absl::StatusOr<std::unique_ptr<CudaModel>> CudaModel::Create(Options options, CudaWeights weights) {
+  if (options.num_valid_tokens == 0) options.num_valid_tokens = options.config.vocab_size;
+  options.num_valid_tokens = std::min(options.num_valid_tokens, options.config.vocab_size);
+  auto model = std::unique_ptr<CudaModel>(new CudaModel(std::move(options), std::move(weights)));
+  MILI_RETURN_IF_ERROR(model->Allocate());
+  return model;
+}
+
+absl::Status CudaModel::Allocate() {
+  const ModelConfig& config = options_.config;
+  MILI_ASSIGN_OR_RETURN(stream_, CudaStream::Create());
+  MILI_ASSIGN_OR_RETURN(linear_, gpu::OpenLinear(kGpuLinearWorkspaceBytes));
+  MILI_ASSIGN_OR_RETURN(
+      kv_, CudaMemory::Allocate(options_.plan.kv_bytes, "the KV cache (--kv-cache-memory-bytes)"));
+  MILI_ASSIGN_OR_RETURN(ws_, CudaWorkspace::Allocate(config, options_.plan, options_.num_sms));
+  // Attention's workspace and slots must start from zero; the rest may as well.
+  MILI_RETURN_IF_ERROR(stream_.Zero(ws_.memory.data(), ws_.memory.size_bytes()));
+  const std::vector<float> inv_freq = RopeInverseFrequencies(config);
+  // On its way through an array that no step uses yet.
+  float* const place = ws_.logits;
+  MILI_RETURN_IF_ERROR(
+      stream_.CopyToDevice(place, inv_freq.data(), inv_freq.size() * sizeof(float)));
+  MILI_RETURN_IF_ERROR(
+      gpu::RopeTable({.inv_freq = place,
+                      .num_positions = static_cast<int32_t>(options_.plan.max_model_len),
+                      .num_pairs = static_cast<int32_t>(config.head_dim / 2),
+                      .cos = ws_.rope_cos,
+                      .sin = ws_.rope_sin},
+                     stream_));
+  return stream_.Synchronize();
+}
+
+absl::Status CudaModel::RunStep(const CudaStepShape& shape) {
+  shape_ = shape;
+  MILI_RETURN_IF_ERROR(RunLayers(*this, options_.config.num_layers));
+  if (shape.num_head_rows == 0) return absl::OkStatus();
+  MILI_RETURN_IF_ERROR(Head(ws_.head_rows, shape.num_head_rows));
+  return gpu::Sample({.logits = ws_.logits,
+                      .logits_stride = options_.config.vocab_size,
+                      .num_rows = shape.num_head_rows,
+                      .vocab_size = static_cast<int32_t>(options_.config.vocab_size),
+                      .num_valid_tokens = static_cast<int32_t>(options_.num_valid_tokens),
+                      .row_slots = ws_.head_slots,
+                      .positions = ws_.head_positions,
+                      .slots = ws_.slots,
+                      .last_tokens = ws_.last_tokens,
+                      .out = ws_.sampled,
+                      .top = shape.max_top > 0 ? ws_.top : nullptr,
+                      .max_top = shape.max_top,
+                      .workspace = ws_.sample_workspace,
+                      .pdl = pdl_},
+                     stream_);
+}
+
+absl::Status CudaModel::Score(int32_t first, int32_t count, k::SampledLogprob* top,
+                              int32_t max_top) {
+  MILI_RETURN_IF_ERROR(Head(ws_.score_rows + first, count));
+  return gpu::Score({.logits = ws_.logits,
+                     .logits_stride = options_.config.vocab_size,
+                     .num_rows = count,
+                     .vocab_size = static_cast<int32_t>(options_.config.vocab_size),
+                     .targets = ws_.score_targets + first,
+                     .num_top = ws_.score_num_top + first,
+                     .out = ws_.scored + first,
+                     .top = max_top > 0 ? top : nullptr,
+                     .max_top = max_top,
+                     .workspace = ws_.sample_workspace,
+                     .pdl = pdl_},
+                    stream_);
+}
+
+absl::Status CudaModel::Head(const int32_t* row_idxs, int32_t num_rows) {
+  const ModelConfig& config = options_.config;
+  MILI_RETURN_IF_ERROR(gpu::AddRmsNorm({.dtype = dtype_,
+                                        .residual = ws_.residual,
+                                        .weight = weights_.final_norm(),
+                                        .row_idxs = row_idxs,
+                                        .eps = config.rms_norm_eps,
+                                        .num_tokens = num_rows,
+                                        .hidden_size = static_cast<int32_t>(config.hidden_size),
+                                        .out = ws_.head_normed,
+                                        .pdl = pdl_},
+                                       stream_));
+  return gpu::Linear(*linear_,
+                     {.dtype = dtype_,
+                      .is_y_f32 = true,
+                      .x = ws_.head_normed,
+                      .x_stride = config.hidden_size,
+                      .w = weights_.head(),
+                      .y = ws_.logits,
+                      .y_stride = config.vocab_size,
+                      .num_rows = num_rows,
+                      .n = static_cast<int32_t>(config.vocab_size),
+                      .k = static_cast<int32_t>(config.hidden_size),
+                      .pdl = pdl_},
+                     stream_);
+}
+
+absl::Status CudaModel::Embed() {
+  const ModelConfig& config = options_.config;
+  return gpu::Embed({.dtype = dtype_,
+                     .table = weights_.embed(),
+                     .token_ids = ws_.token_ids,
+                     .feed_slots = ws_.feed_slots,
+                     .last_tokens = ws_.last_tokens,
+                     .num_tokens = shape_.num_tokens,
+                     .vocab_size = static_cast<int32_t>(config.vocab_size),
+                     .hidden_size = static_cast<int32_t>(config.hidden_size),
+                     .out = ws_.residual},
+                    stream_);
+}
+
+absl::Status CudaModel::InputNorm(uint32_t layer_idx) {
+  return Norm(weights_.layers()[layer_idx].input_norm);
+}
+
+absl::Status CudaModel::MlpNorm(uint32_t layer_idx) {
+  return Norm(weights_.layers()[layer_idx].post_attention_norm);
+}
+
+absl::Status CudaModel::Norm(const void* weight) {
+  return gpu::AddRmsNorm({.dtype = dtype_,
+                          .residual = ws_.residual,
+                          .weight = weight,
+                          .eps = options_.config.rms_norm_eps,
+                          .num_tokens = shape_.num_tokens,
+                          .hidden_size = static_cast<int32_t>(options_.config.hidden_size),
+                          .out = ws_.normed,
+                          .pdl = pdl_},
+                         stream_);
+}
+
+absl::Status CudaModel::Product(const void* x, int64_t k, const void* w, int64_t n, void* y,
+                                bool adds) {
+  return gpu::Linear(*linear_,
+                     {.dtype = dtype_,
+                      .x = x,
+                      .x_stride = k,
+                      .w = w,
+                      .add = adds ? y : nullptr,
+                      .add_stride = n,
+                      .y = y,
+                      .y_stride = n,
+                      .num_rows = shape_.num_tokens,
+                      .n = static_cast<int32_t>(n),
+                      .k = static_cast<int32_t>(k),
+                      .pdl = pdl_},
+                     stream_);
+}
+
+absl::Status CudaModel::Qkv(uint32_t layer_idx) {
+  const ModelConfig& config = options_.config;
+  return Product(ws_.normed, config.hidden_size, weights_.layers()[layer_idx].qkv,
+                 config.q_size() + 2 * config.kv_size(), ws_.qkv, /*adds=*/false);
+}
+
+absl::Status CudaModel::QkvPrepare(uint32_t layer_idx) {
+  const ModelConfig& config = options_.config;
+  const CudaLayerWeights& layer = weights_.layers()[layer_idx];
+  return gpu::QkvPrepare({.dtype = dtype_,
+                          .qkv = ws_.qkv,
+                          .qkv_stride = config.q_size() + 2 * config.kv_size(),
+                          .bias = layer.qkv_bias,
+                          .q_norm = layer.q_norm,
+                          .k_norm = layer.k_norm,
+                          .eps = config.rms_norm_eps,
+                          .rope_cos = ws_.rope_cos,
+                          .rope_sin = ws_.rope_sin,
+                          .positions = ws_.positions,
+                          .slot_map = ws_.slot_map,
+                          .num_tokens = shape_.num_tokens,
+                          .num_heads = static_cast<int32_t>(config.num_heads),
+                          .num_kv_heads = static_cast<int32_t>(config.num_kv_heads),
+                          .head_dim = static_cast<int32_t>(config.head_dim),
+                          .pages = Pages(layer_idx),
+                          .page_stride = int64_t{2} * kGpuPageSizeTokens * config.kv_size(),
+                          .pdl = pdl_},
+                         stream_);
+}
+
+std::byte* CudaModel::Pages(uint32_t layer_idx) const {
+  return kv_.data() + layer_idx * (options_.plan.kv_bytes / options_.config.num_layers);
+}
+
+k::PagedKv CudaModel::Cache(uint32_t layer_idx, int32_t first_seq) const {
+  return {.kv = Pages(layer_idx),
+          .page_stride = int64_t{2} * kGpuPageSizeTokens * options_.config.kv_size(),
+          .num_pages = static_cast<int32_t>(options_.plan.num_pages),
+          .page_table = ws_.page_table + int64_t{first_seq} * ws_.page_table_stride,
+          .page_table_stride = ws_.page_table_stride,
+          .context_lens = ws_.context_lens + first_seq};
+}
+
+absl::Status CudaModel::Attention(uint32_t layer_idx) {
+  const ModelConfig& config = options_.config;
+  const k::AttentionShape shape = AttentionShapeOf(config, dtype_);
+  const int64_t q_stride = config.q_size() + 2 * config.kv_size();
+  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+  if (shape_.num_decode > 0) {
+    MILI_RETURN_IF_ERROR(gpu::DecodeAttention({.shape = shape,
+                                               .q = ws_.qkv,
+                                               .q_stride = q_stride,
+                                               .out = ws_.attention,
+                                               .out_stride = config.q_size(),
+                                               .cache = Cache(layer_idx, 0),
+                                               .scale = scale,
+                                               .plan = ws_.decode_plan,
+                                               .num_ctas = ws_.num_decode_ctas,
+                                               .workspace = ws_.attention_workspace},
+                                              stream_));
+  }
+  if (shape_.num_varlen == 0) return absl::OkStatus();
+  return gpu::VarlenAttention({.shape = shape,
+                               .q = ws_.qkv,
+                               .q_stride = q_stride,
+                               .out = ws_.attention,
+                               .out_stride = config.q_size(),
+                               .cache = Cache(layer_idx, shape_.num_decode),
+                               .cu_seqlens = ws_.cu_seqlens + shape_.num_decode,
+                               .scale = scale,
+                               .plan = ws_.varlen_plan,
+                               .num_tiles = shape_.num_varlen_tiles},
+                              stream_);
+}
+
+absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {
+  const ModelConfig& config = options_.config;
+  return Product(ws_.attention, config.q_size(), weights_.layers()[layer_idx].o, config.hidden_size,
+                 ws_.residual, /*adds=*/true);
+}
+
+k::LinearParams CudaModel::GateUpParams(uint32_t layer_idx) const {
+  const ModelConfig& config = options_.config;
+  k::LinearParams params{.dtype = dtype_,
+                         .x = ws_.normed,
+                         .x_stride = config.hidden_size,
+                         .w = weights_.layers()[layer_idx].gate_up,
+                         .y = ws_.gate_up,
+                         .y_stride = 2 * int64_t{config.intermediate_size},
+                         .num_rows = shape_.num_tokens,
+                         .n = static_cast<int32_t>(2 * config.intermediate_size),
+                         .k = static_cast<int32_t>(config.hidden_size),
+                         .pdl = pdl_};
+  if (linear_->FusesSiluMul(params)) {
+    params.silu_mul = true;
+    params.y = ws_.activation;
+    params.y_stride = config.intermediate_size;
+  }
+  return params;
+}
+
+absl::Status CudaModel::GateUp(uint32_t layer_idx) {
+  return gpu::Linear(*linear_, GateUpParams(layer_idx), stream_);
+}
+
+absl::Status CudaModel::SiluMul(uint32_t layer_idx) {
+  if (GateUpParams(layer_idx).silu_mul) return absl::OkStatus();  // done with the product
+  return gpu::SiluMul({.dtype = dtype_,
+                       .gate_up = ws_.gate_up,
+                       .num_tokens = shape_.num_tokens,
+                       .size = static_cast<int32_t>(options_.config.intermediate_size),
+                       .out = ws_.activation,
+                       .pdl = pdl_},
+                      stream_);
+}
+
+absl::Status CudaModel::Down(uint32_t layer_idx) {
+  const ModelConfig& config = options_.config;
+  return Product(ws_.activation, config.intermediate_size, weights_.layers()[layer_idx].down,
+                 config.hidden_size, ws_.residual, /*adds=*/true);
+}
+
+}  // namespace mili::worker

@@ -1,0 +1,90 @@
+// CudaModel: a loaded model on a GPU and the ops of its steps: enqueues forward pass, head,
+// sampling and scoring on its stream. What a step is made of lies in the workspace's arrays; only
+// the shape, which decides grids, comes from the host. Nothing here waits. One thread at a time.
+#pragma once
+
+#include <memory>
+
+#include <absl/status/statusor.h>
+
+#include "common/core/memory_plan.h"
+#include "common/core/model_config.h"
+#include "worker/device/cuda/cuda_memory.h"
+#include "worker/device/cuda/cuda_stream.h"
+#include "worker/model/cuda/cuda_weights.h"
+#include "worker/model/cuda/cuda_workspace.h"
+#include "worker/model/layer_ops.h"
+
+namespace mili::worker {
+
+// Sequences with one token come first, so their tokens are 0 to num_decode - 1. Padding counts.
+struct CudaStepShape {
+  int32_t num_tokens = 0;
+  int32_t num_decode = 0;
+  int32_t num_varlen = 0;  // sequences behind the decoding ones
+  int32_t num_varlen_tiles = 0;
+  int32_t num_head_rows = 0;
+  int32_t max_top = 0;  // likeliest tokens that a sampled row can report
+};
+
+class CudaModel final : private LayerOps {
+ public:
+  struct Options {
+    ModelConfig config;
+    MemoryPlan plan;
+    int num_sms = 0;
+    int compute_capability = 0;
+    // Ids the tokenizer knows; the padding above is never sampled. 0: all of the vocabulary.
+    uint32_t num_valid_tokens = 0;
+  };
+  // Allocates all that the plan names beside weights and graphs.
+  static absl::StatusOr<std::unique_ptr<CudaModel>> Create(Options options, CudaWeights weights);
+
+  // Layers, head and sampling of the step that the workspace holds. Capturable.
+  absl::Status RunStep(const CudaStepShape& shape);
+  // Scores rows [first, first + count) of the workspace's score arrays, after RunStep; count is at
+  // most max_num_seqs. `top` is device memory, [count, max_top].
+  absl::Status Score(int32_t first, int32_t count, gpu::k::SampledLogprob* top, int32_t max_top);
+
+  CudaStream& stream() { return stream_; }
+  const CudaWorkspace& workspace() const { return ws_; }
+  const ModelConfig& config() const { return options_.config; }
+  const MemoryPlan& plan() const { return options_.plan; }
+
+ private:
+  CudaModel(Options options, CudaWeights weights);
+  absl::Status Allocate();
+
+  absl::Status Embed() override;
+  absl::Status InputNorm(uint32_t layer_idx) override;
+  absl::Status Qkv(uint32_t layer_idx) override;
+  absl::Status QkvPrepare(uint32_t layer_idx) override;
+  absl::Status Attention(uint32_t layer_idx) override;
+  absl::Status AttentionOutput(uint32_t layer_idx) override;
+  absl::Status MlpNorm(uint32_t layer_idx) override;
+  absl::Status GateUp(uint32_t layer_idx) override;
+  absl::Status SiluMul(uint32_t layer_idx) override;
+  absl::Status Down(uint32_t layer_idx) override;
+
+  absl::Status Norm(const void* weight);
+  // y = x w^T over the step's tokens; += if `adds`.
+  absl::Status Product(const void* x, int64_t k, const void* w, int64_t n, void* y, bool adds);
+  // Logits of the tokens that `row_idxs` (device) names.
+  absl::Status Head(const int32_t* row_idxs, int32_t num_rows);
+  // The pages of a layer and the tables of the sequences from `first_seq` on.
+  gpu::k::PagedKv Cache(uint32_t layer_idx, int32_t first_seq) const;
+  std::byte* Pages(uint32_t layer_idx) const;
+  gpu::k::LinearParams GateUpParams(uint32_t layer_idx) const;
+
+  const Options options_;
+  const CudaWeights weights_;
+  const DType dtype_;
+  const bool pdl_;  // kernels start while the one before them ends
+  CudaStream stream_;
+  CudaMemory kv_;  // [layer][page][K, V][kv_head][token][dim]
+  CudaWorkspace ws_;
+  std::unique_ptr<gpu::k::LinearContext> linear_;
+  CudaStepShape shape_;  // of RunStep
+};
+
+}  // namespace mili::worker

@@ -1,0 +1,83 @@
+// CudaWorkspace: everything on the GPU beside weights and KV: activations, the arrays of the step
+// at hand, what slots remember, results. One piece of memory of the planned size, at addresses that
+// captured graphs keep.
+#pragma once
+
+#include <cstdint>
+
+#include <absl/status/statusor.h>
+
+#include "common/core/gpu_memory_plan.h"
+#include "common/core/model_config.h"
+#include "worker/device/cuda/cuda_memory.h"
+#include "worker/ops/cuda/cuda_ops.h"
+
+namespace mili::worker {
+
+// T is max_num_batched_tokens, S max_num_seqs, P pages of the longest context. Activations have the
+// weights' type.
+struct CudaWorkspace {
+  void* residual = nullptr;  // [T, hidden]
+  void* normed = nullptr;    // [T, hidden]
+  // The attention half and the MLP half of a layer never live at the same time.
+  void* qkv = nullptr;          // [T, q_size + 2 kv_size]
+  void* attention = nullptr;    // [T, q_size]
+  void* gate_up = nullptr;      // [T, 2 intermediate], overlaps qkv and attention
+  void* activation = nullptr;   // [T, intermediate], overlaps too
+  void* head_normed = nullptr;  // [S, hidden]
+  float* logits = nullptr;      // [S, vocab]
+  float* rope_cos = nullptr;    // [max_model_len, head_dim / 2]
+  float* rope_sin = nullptr;
+
+  // The step at hand, laid out by LayOutStep.
+  int32_t* token_ids = nullptr;       // [T]
+  int32_t* positions = nullptr;       // [T]
+  int32_t* slot_map = nullptr;        // [T]
+  int32_t* feed_slots = nullptr;      // [T]
+  int32_t* cu_seqlens = nullptr;      // [S + 1]
+  int32_t* context_lens = nullptr;    // [S]
+  int32_t* page_table = nullptr;      // [S, P]
+  int32_t* head_rows = nullptr;       // [S] tokens whose logits are sampled
+  int32_t* head_slots = nullptr;      // [S]
+  int32_t* head_positions = nullptr;  // [S]
+  int32_t* decode_plan = nullptr;
+  int32_t* varlen_plan = nullptr;
+  int32_t* score_rows = nullptr;     // [T] tokens whose successors are scored
+  int32_t* score_targets = nullptr;  // [T]
+  int32_t* score_num_top = nullptr;  // [T]
+
+  // What slots remember.
+  gpu::k::SlotSampling* slots = nullptr;  // [S]
+  int32_t* last_tokens = nullptr;         // [S]
+  uint16_t* counts = nullptr;             // [S, counts_stride]
+  gpu::k::SlotBias* biases = nullptr;     // [S, kMaxSlotBiases]
+  int32_t* banned = nullptr;              // [S, kMaxSlotBanned]
+  int32_t* count_ids = nullptr;           // [max_model_len] on their way into counts
+  uint16_t* count_values = nullptr;       // [max_model_len]
+
+  gpu::k::SampledRow* sampled = nullptr;  // [S]
+  gpu::k::SampledRow* scored = nullptr;   // [T]
+  gpu::k::SampledLogprob* top = nullptr;  // [kMaxStepTopLogprobs]
+  void* attention_workspace = nullptr;    // of decode
+  void* sample_workspace = nullptr;
+  std::byte* staging[kNumStepBatches] = {};  // a packed step each
+
+  int64_t counts_stride = 0;
+  int32_t page_table_stride = 0;  // P
+  int32_t num_decode_ctas = 0;
+  int32_t max_varlen_tiles = 0;
+  uint64_t staging_bytes = 0;
+
+  CudaMemory memory;
+
+  // INTERNAL if the kernels need more than the plan set aside for them.
+  static absl::StatusOr<CudaWorkspace> Allocate(const ModelConfig& config, const MemoryPlan& plan,
+                                                int num_sms);
+};
+
+gpu::k::AttentionShape AttentionShapeOf(const ModelConfig& config, DType dtype);
+
+// Words of a packed step at most.
+uint64_t StagingWords(const MemoryPlan& plan, const CudaWorkspace& workspace);
+
+}  // namespace mili::worker
