@@ -3,7 +3,7 @@
 // graph replays over weights rotated past the L2; inputs are random. Prints microseconds a call,
 // node gap included, and the share of 3.0 TB/s that reading the weights alone would take.
 //
-//   cuda_linear_bench [--fp8] [--rows=1,2,4,8,16] [--model=0.6B|8B|head]
+//   cuda_linear_bench [--fp8] [--layer] [--candidates=8] [--rows=1,2,4,8,16] [--model=8B]
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -94,11 +94,13 @@ class Bench {
     Check(cudaMalloc(&weights_, kPoolBytes), "weights");
     Check(cudaMalloc(&x_, kMaxRows * 16384 * 2), "x");
     Check(cudaMalloc(&add_, kMaxRows * 32768 * 2), "add");
-    Check(cudaMalloc(&y_, size_t{64} * 151936 * 4 + kMaxRows * 32768 * 4), "y");
+    Check(cudaMalloc(&y_, size_t{256} * 151936 * 4), "y");
     Check(cudaMalloc(&scales_, 151936 * 4), "scales");
+    Check(cudaMalloc(&x8_, kMaxRows * 16384), "x8");
     Check(cudaMalloc(&workspace_, kWorkspaceBytes), "workspace");
     Fill(weights_, kPoolBytes, 0.02f, is_fp8, 1);
     Fill(x_, kMaxRows * 16384 * 2, 1.0f, false, 2);
+    Fill(x8_, kMaxRows * 16384, 1.0f, true, 4);
     Fill(add_, kMaxRows * 32768 * 2, 1.0f, false, 3);
     Check(cudaMemset(scales_, 0x3c, 151936 * 4), "scales");
     Check(GetSkinnyDevice(0, &device_), "device");
@@ -128,9 +130,10 @@ class Bench {
   }
 
   // Microseconds of one call, the median of 7 replays; negative if the calls fail.
-  double Time(const Matrix& matrix, const std::function<cudaError_t(size_t copy, int i)>& call) {
+  double Time(const Matrix& matrix, const std::function<cudaError_t(size_t copy, int i)>& call,
+              int num_calls = 0) {
     const size_t copies = std::min<size_t>(32, kPoolBytes / Bytes(matrix));
-    const int num_calls = static_cast<int>(matrix.is_head ? 20 : std::max<size_t>(32, copies));
+    if (num_calls == 0) num_calls = matrix.is_head ? 20 : 32;
     if (call(0, 0) != cudaSuccess) return -1;
     Check(cudaStreamSynchronize(stream_), matrix.name);
     cudaGraph_t graph = nullptr;
@@ -170,19 +173,55 @@ class Bench {
   void Library(const Matrix& matrix, int rows, int max_count, double* first, double* best) {
     *first = *best = -1;
     if (lt_ == nullptr) return;
-    LinearParams shape = Params(matrix, rows, 0, false);
+    LinearParams shape = Params(matrix, rows, 0, is_fp8_);
     shape.silu_mul = false;
+    if (is_fp8_) {
+      shape.x = x8_;
+      shape.x_scales = static_cast<const float*>(scales_);
+    }
     const MatmulProblem problem(*lt_, shape);
     for (const cublasLtMatmulAlgo_t& algo : problem.Candidates(kWorkspaceBytes, max_count)) {
       const double us = Time(matrix, [&](size_t copy, int) {
         LinearParams p = shape;
-        p.w = static_cast<const char*>(weights_) + copy * 2 * (Bytes(matrix) / (is_fp8_ ? 1 : 2));
+        p.w = static_cast<const char*>(weights_) + copy * Bytes(matrix);
         return problem.Run(p, algo, workspace_, kWorkspaceBytes, stream_);
       });
       if (us < 0) continue;
       if (*first < 0) *first = us;
       if (*best < 0 || us < *best) *best = us;
     }
+  }
+
+  // Microseconds of the four products of a layer, each reading what the one before it wrote, with
+  // both norms fused: a chain over as many layers as the pool holds, 28 at most.
+  double Layer(const Matrix* matrices, int rows, bool pdl) {
+    const size_t layer_bytes =
+        Bytes(matrices[0]) + Bytes(matrices[1]) + Bytes(matrices[2]) + Bytes(matrices[3]);
+    const size_t layers = std::min<size_t>(28, kPoolBytes / layer_bytes);
+    char* const out[] = {static_cast<char*>(y_), static_cast<char*>(add_),
+                         static_cast<char*>(y_) + (size_t{64} << 20), static_cast<char*>(add_)};
+    Matrix chain = matrices[2];
+    chain.name = "layer";
+    const auto call = [&](size_t, int i) {
+      const size_t layer = i / 4 % layers;
+      size_t offset = layer * layer_bytes;
+      for (int j = 0; j < i % 4; ++j) offset += Bytes(matrices[j]);
+      const Matrix& matrix = matrices[i % 4];
+      LinearParams p = Params(matrix, rows, 0, is_fp8_);
+      p.w = static_cast<const char*>(weights_) + offset;
+      p.x = out[(i + 3) % 4];
+      p.y = out[i % 4];
+      p.pdl = pdl && i > 0;
+      if (i % 2 == 0) {
+        p.norm_weight = x_;
+        p.norm_eps = 1e-6f;
+        if (i % 4 == 2) p.y_stride = matrix.n / 2;
+      }
+      // Attention's place: o reads the first of qkv's columns.
+      if (i % 4 == 1) p.x_stride = matrices[0].n;
+      return SkinnyLinear(p, device_, stream_);
+    };
+    return 4 * Time(chain, call, static_cast<int>(4 * layers));
   }
 
   size_t Bytes(const Matrix& matrix) const {
@@ -201,6 +240,7 @@ class Bench {
   void* add_ = nullptr;
   void* y_ = nullptr;
   void* scales_ = nullptr;
+  void* x8_ = nullptr;
   void* workspace_ = nullptr;
   SkinnyDevice device_;
   std::unique_ptr<CublasLt> lt_;
@@ -210,12 +250,14 @@ class Bench {
 
 int main(int argc, char** argv) {
   bool is_fp8 = false;
+  bool is_chain = false;
   std::string model;
   int candidates = 0;
   std::vector<int> rows = {1, 2, 4, 8, 16};
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg == "--fp8") is_fp8 = true;
+    if (arg == "--layer") is_chain = true;
     if (arg.rfind("--model=", 0) == 0) model = arg.substr(8);
     if (arg.rfind("--candidates=", 0) == 0) candidates = std::atoi(arg.c_str() + 13);
     if (arg.rfind("--rows=", 0) == 0) {
@@ -226,18 +268,32 @@ int main(int argc, char** argv) {
     }
   }
   Bench bench(is_fp8);
+  for (int first : {0, 4}) {
+    if (!is_chain || (!model.empty() && model != kMatrices[first].model)) continue;
+    const Matrix* layer = kMatrices + first;
+    double limit = 0.0;
+    for (int i = 0; i < 4; ++i) limit += static_cast<double>(bench.Bytes(layer[i])) / kBytesPerUs;
+    for (const int m : rows) {
+      const double plain = bench.Layer(layer, m, false);
+      const double pdl = bench.Layer(layer, m, true);
+      std::printf("%-5s layer    %4d | %8.2f %5.1f%% | pdl %8.2f %5.1f%%\n", layer->model, m, plain,
+                  100 * limit / plain, pdl, 100 * limit / pdl);
+    }
+  }
+  if (is_chain) return 0;
   std::printf("%-5s %-8s %4s | %8s %6s | %8s %6s | %8s %6s | %8s %8s %6s\n", "model", "matrix",
               "rows", "skinny", "%", "pdl", "%", "unpaired", "%", "lt first", "lt best", "x");
   for (const Matrix& matrix : kMatrices) {
     if (!model.empty() && model != matrix.model) continue;
     for (const int m : rows) {
       const double limit = static_cast<double>(bench.Bytes(matrix)) / kBytesPerUs;
-      const double plain = bench.Skinny(matrix, m, false, true);
-      const double pdl = bench.Skinny(matrix, m, true, true);
-      const double unpaired = bench.Skinny(matrix, m, true, false);
+      const bool is_few = m <= mili::kernels::cuda::kMaxSkinnyRows;
+      const double plain = is_few ? bench.Skinny(matrix, m, false, true) : -1;
+      const double pdl = is_few ? bench.Skinny(matrix, m, true, true) : -1;
+      const double unpaired = is_few ? bench.Skinny(matrix, m, true, false) : -1;
       double first = -1;
       double best = -1;
-      if (candidates > 0 && !is_fp8) bench.Library(matrix, m, candidates, &first, &best);
+      if (candidates > 0) bench.Library(matrix, m, candidates, &first, &best);
       std::printf(
           "%-5s %-8s %4d | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %8.2f %6.2f\n",
           matrix.model, matrix.name, m, plain, 100 * limit / plain, pdl, 100 * limit / pdl,

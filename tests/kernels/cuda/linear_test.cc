@@ -55,10 +55,22 @@ TEST_F(CudaLinear, MultipliesOddShapesOfFewRows) {
 }
 
 TEST_F(CudaLinear, MultipliesTheMatricesOfModels) {
-  for (const int m : {1, 5, 8, 16, 33}) {
+  for (const int m : {1, 5, 8, 16, 17, 64, 256}) {
     for (const auto& [n, k] : {std::pair{4096, 1024}, {1024, 3072}, {6144, 4096}, {4096, 12288}}) {
       RunAndCheck({.dtype = DType::kBF16, .num_rows = m, .n = n, .k = k, .has_add = true});
     }
+  }
+}
+
+TEST_F(CudaLinear, MultipliesManyRows) {
+  for (const DType dtype : kTypes) {
+    RunAndCheck({.dtype = dtype, .num_rows = 4096, .n = 1536, .k = 1024, .has_add = true});
+    RunAndCheck({.dtype = dtype,
+                 .num_rows = 4096,
+                 .n = 1024,
+                 .k = 2048,
+                 .has_fp8_weights = true,
+                 .has_fp8_x = true});
   }
 }
 
@@ -153,7 +165,7 @@ TEST_F(CudaLinear, MultipliesFp8WeightsBy16BitRows) {
 
 TEST_F(CudaLinear, MultipliesFp8WeightsByFp8Rows) {
   for (const DType dtype : kTypes) {
-    for (const int m : {16, 17, 64, 200}) {
+    for (const int m : {1, 8, 16, 17, 64, 200}) {
       RunAndCheck({.dtype = dtype,
                    .num_rows = m,
                    .n = 1024,
@@ -227,6 +239,33 @@ TEST_F(CudaLinear, WaitsForTheLayerBeforeItUnderPdl) {
     cudaGraphExecDestroy(exec);
     cudaGraphDestroy(graph);
   }
+}
+
+TEST_F(CudaLinear, StaysRightWhenTunedAndWhenTheTuningIsRestored) {
+  const Layer layer = {.dtype = DType::kBF16, .num_rows = 48, .n = 1024, .k = 768, .has_add = true};
+  const LayerData data(layer, 9);
+  const LayerData other(layer, 10);
+  std::string error;
+  const std::string before = context_->SaveTuning();
+  const std::vector<LinearTuneRequest> requests = {
+      {data.Params(), {data.Params().w, other.Params().w}}};
+  ASSERT_EQ(context_->Tune(requests, stream_), cudaSuccess);
+  const std::string tuned = context_->SaveTuning();
+  EXPECT_GT(tuned.size(), before.size());
+  RunAndCheck(layer);
+  Layer fewer = layer;
+  fewer.num_rows = 31;
+  RunAndCheck(fewer);
+
+  const auto restored = LinearContext::Create({}, &error);
+  ASSERT_NE(restored, nullptr) << error;
+  ASSERT_TRUE(restored->RestoreTuning(tuned, &error)) << error;
+  data.Poison();
+  ASSERT_EQ(restored->Linear(data.Params(), stream_), cudaSuccess);
+  ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  data.Check();
+  EXPECT_FALSE(restored->RestoreTuning(tuned.substr(1), &error));
+  EXPECT_EQ(restored->SaveTuning(), before);
 }
 
 TEST_F(CudaLinear, RefusesWhatTheContractForbids) {
