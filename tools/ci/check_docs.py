@@ -19,7 +19,7 @@ CODE = re.compile(r"```.*?```|`[^`\n]+`", re.S)
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)")
 PROGRAMS = ("mili serve", "mili chat", "mili generate", "mili tokenize", "mili inspect", "mili",
             "mili-router", "mili-worker")
-SCRIPTS = ("tools/test", "tools/quickstart", "tools/bench/cpu_peer",
+SCRIPTS = ("tools/test", "tools/quickstart", "tools/bundle", "tools/bench/cpu_peer",
            "tools/bench/cpu_kernels.py",
            "tools/bench/serving_overhead.py", "tools/bench/tokenizer_peers.py",
            "tests/e2e/tokenizer_parity.py", "tools/ci/check_tokenizer_cost.py")

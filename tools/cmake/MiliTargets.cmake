@@ -14,11 +14,15 @@ function(mili_library name)
   endif()
 endfunction()
 
-# mili_program(NAME SRCS ... DEPS ...): an executable in bin/.
+# mili_program(NAME SRCS ... DEPS ...): an executable in bin/. It looks for shared libraries in a lib/
+# beside that first, as tools/bundle lays them out; by the older tag, which holds for the libraries of
+# libraries too.
 function(mili_program name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  set_target_properties(${name} PROPERTIES BUILD_RPATH "$ORIGIN/../lib")
+  target_link_options(${name} PRIVATE LINKER:--disable-new-dtags)
 endfunction()
 
 add_custom_target(mili_programs)    # the three programs: what the quickstart builds
