@@ -22,11 +22,11 @@ struct LargeAllocator {
   explicit LargeAllocator(const LargeAllocator<U>&) {}
 
   T* allocate(size_t count) {
-    const size_t size = count * sizeof(T);
+    size_t size = count * sizeof(T);
     if (size < kHugePage / 2) return static_cast<T*>(::operator new(size));
+    size = (size + kHugePage - 1) / kHugePage * kHugePage;  // part of a huge page is no huge page
     void* const memory = ::operator new(size, std::align_val_t(kHugePage));
-    // The rest of the last page belongs to others, whom it does no harm. Refused: small pages.
-    (void)madvise(memory, size, MADV_HUGEPAGE);
+    (void)madvise(memory, size, MADV_HUGEPAGE);  // refused: small pages
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t count) {

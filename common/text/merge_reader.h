@@ -19,7 +19,9 @@ class MergeReader {
  public:
   // Borrows both.
   MergeReader(const Vocabulary& vocabulary, LargeVector<MergeRule>& rules)
-      : vocabulary_(vocabulary), rules_(rules) {}
+      : vocabulary_(vocabulary), rules_(rules) {
+    rules_.reserve(vocabulary.size());
+  }
 
   // One entry, in the form of either age: "a b", or ["a", "b"]. INVALID_ARGUMENT, naming it; it may
   // be found out some entries later.

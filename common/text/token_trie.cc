@@ -3,79 +3,77 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <numeric>
-#include <string>
 
 namespace mili::text {
 namespace {
 
-// The first eight bytes as a number that sorts as they do.
-uint64_t HeadOf(std::string_view bytes) {
-  uint64_t head = 0;
-  for (size_t i = 0; i < 8; ++i) {
-    head = head << 8 | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0);
-  }
-  return head;
-}
-
-// Tokens in the order of their bytes, which lie in that order too.
+// Tokens in the order of their bytes.
 class SortedTokens {
  public:
   struct Token {
-    uint32_t begin;
-    uint32_t size;
+    uint64_t head;  // eight of its bytes, as a number that sorts as they do; at first the first
     TokenId id;
+    uint32_t size;
   };
 
-  SortedTokens(const TokenBytes& bytes, const LargeVector<TokenId>& tokens) {
-    LargeVector<Keyed> order;
-    order.reserve(tokens.size());
-    for (const TokenId id : tokens) order.push_back({HeadOf(bytes.at(id)), id});
-    SortByHead(order);
-    // Those that begin alike are few together.
-    for (auto run = order.begin(); run != order.end();) {
-      const auto end = std::find_if(run, order.end(),
-                                    [run](const Keyed& other) { return other.head != run->head; });
-      std::sort(run, end,
-                [&](const Keyed& a, const Keyed& b) { return bytes.at(a.id) < bytes.at(b.id); });
-      run = end;
-    }
-    bytes_.reserve(bytes.size_bytes());
+  // Borrows `bytes`.
+  SortedTokens(const TokenBytes& bytes, const LargeVector<TokenId>& tokens) : bytes_(bytes) {
     tokens_.reserve(tokens.size());
-    for (const Keyed& keyed : order) {
-      const std::string_view token = bytes.at(keyed.id);
-      tokens_.push_back(
-          {static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(token.size()), keyed.id});
-      bytes_.append(token);
+    for (const TokenId id : tokens) {
+      const std::string_view token = bytes.at(id);
+      tokens_.push_back({HeadOf(token, 0), id, static_cast<uint32_t>(token.size())});
+    }
+    SortByHead();
+    // Those that begin alike are few together.
+    for (auto run = tokens_.begin(); run != tokens_.end();) {
+      const auto end = std::find_if(run + 1, tokens_.end(),
+                                    [run](const Token& other) { return other.head != run->head; });
+      if (end - run > 1) {
+        std::sort(run, end,
+                  [&](const Token& a, const Token& b) { return bytes.at(a.id) < bytes.at(b.id); });
+      }
+      run = end;
     }
   }
 
   uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
   const Token& operator[](uint32_t at) const { return tokens_[at]; }
+  // Of a token whose head is of the eight bytes around this depth.
   unsigned char ByteOf(uint32_t at, uint32_t depth) const {
-    return static_cast<unsigned char>(bytes_[tokens_[at].begin + depth]);
+    return static_cast<unsigned char>(tokens_[at].head >> (56 - 8 * (depth % 8)));
   }
-
- private:
-  struct Keyed {
-    uint64_t head;
-    TokenId id;
-  };
-
-  // By one byte after the other, the last first.
-  static void SortByHead(LargeVector<Keyed>& order) {
-    LargeVector<Keyed> sorted(order.size());
-    for (int shift = 0; shift < 64; shift += 8) {
-      const auto byte_of = [shift](const Keyed& keyed) { return keyed.head >> shift & 0xFF; };
-      std::array<uint32_t, 256> places{};
-      for (const Keyed& keyed : order) ++places[byte_of(keyed)];
-      std::exclusive_scan(places.begin(), places.end(), places.begin(), 0u);
-      for (const Keyed& keyed : order) sorted[places[byte_of(keyed)]++] = keyed;
-      order.swap(sorted);
+  // Makes the heads of these tokens, which are longer, those from `depth` on.
+  void SetHeads(uint32_t begin, uint32_t end, uint32_t depth) {
+    for (uint32_t at = begin; at < end; ++at) {
+      tokens_[at].head = HeadOf(bytes_.at(tokens_[at].id), depth);
     }
   }
 
-  std::string bytes_;
+ private:
+  static uint64_t HeadOf(std::string_view bytes, size_t depth) {
+    uint64_t head = 0;
+    std::memcpy(&head, bytes.data() + depth, std::min<size_t>(bytes.size() - depth, 8));
+    return std::endian::native == std::endian::big ? head : __builtin_bswap64(head);
+  }
+
+  // By one byte after the other, the last first.
+  void SortByHead() {
+    std::array<std::array<uint32_t, 256>, 8> places{};
+    const auto byte_of = [](const Token& token, int i) { return token.head >> 8 * i & 0xFF; };
+    for (const Token& token : tokens_) {
+      for (int i = 0; i < 8; ++i) ++places[i][byte_of(token, i)];
+    }
+    LargeVector<Token> sorted(tokens_.size());
+    for (int i = 0; i < 8; ++i) {
+      std::exclusive_scan(places[i].begin(), places[i].end(), places[i].begin(), 0u);
+      for (const Token& token : tokens_) sorted[places[i][byte_of(token, i)]++] = token;
+      tokens_.swap(sorted);
+    }
+  }
+
+  const TokenBytes& bytes_;
   LargeVector<Token> tokens_;
 };
 
@@ -84,14 +82,17 @@ class SortedTokens {
 // Places the nodes breadth first, so that the short beginnings, which are met most, lie together.
 class TrieBuilder {
  public:
-  TrieBuilder(const SortedTokens& tokens, TokenTrie& trie) : tokens_(tokens), trie_(trie) {
+  TrieBuilder(SortedTokens& tokens, TokenTrie& trie) : tokens_(tokens), trie_(trie) {
     trie.nodes_.reserve(8 * size_t{tokens.size()});
     Grow(1024);
     Take(0);
     base_used_[0] = uint64_t{1} << kLeafBase;
     LargeVector<Open> level = {{0, 0, tokens.size(), TokenTrie::kNone}};
     for (uint32_t depth = 0; !level.empty(); ++depth) {
-      for (const Open& open : level) PlaceChildren(open, depth);
+      for (const Open& open : level) {
+        if (depth != 0 && depth % 8 == 0) tokens_.SetHeads(open.begin, open.end, depth);
+        PlaceChildren(open, depth);
+      }
       level.swap(next_level_);
       next_level_.clear();
     }
@@ -138,7 +139,7 @@ class TrieBuilder {
   // A base for these children: one for which all their places are free, among the first that are,
   // 64 places at once; else behind all nodes. Dense enough, and linear.
   uint32_t FindBase() {
-    constexpr size_t kMaxWords = 16;
+    constexpr size_t kMaxWords = 4;
     while (first_word_ < free_.size() && free_[first_word_] == 0) ++first_word_;
     const uint32_t first_byte = children_[0].byte;
     // Up to 256 places behind, and the word that holds the last of them, are looked at.
@@ -189,7 +190,7 @@ class TrieBuilder {
     }
   }
 
-  const SortedTokens& tokens_;
+  SortedTokens& tokens_;
   TokenTrie& trie_;
   LargeVector<Open> next_level_;
   std::vector<Child> children_;
@@ -201,7 +202,8 @@ class TrieBuilder {
 
 TokenTrie::TokenTrie(const TokenBytes& bytes, const LargeVector<TokenId>& tokens) {
   shorter_.resize(bytes.end_id(), kNone);
-  TrieBuilder(SortedTokens(bytes, tokens), *this);
+  SortedTokens sorted(bytes, tokens);
+  TrieBuilder(sorted, *this);
   AddStarts();
 }
 

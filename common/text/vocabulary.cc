@@ -31,7 +31,9 @@ absl::Status Vocabulary::Add(std::string_view spelling, uint64_t id) {
   }
   added_.push_back({HashOf(spelling), static_cast<uint32_t>(records_.size())});
   const Head head = {static_cast<TokenId>(id), static_cast<uint32_t>(spelling.size())};
-  records_.append(reinterpret_cast<const char*>(&head), sizeof(head)).append(spelling);
+  const auto* const head_bytes = reinterpret_cast<const char*>(&head);
+  records_.insert(records_.end(), head_bytes, head_bytes + sizeof(head));
+  records_.insert(records_.end(), spelling.begin(), spelling.end());
   size_bytes_ += spelling.size();
   return absl::OkStatus();
 }

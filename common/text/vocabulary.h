@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -58,12 +57,12 @@ class Vocabulary {
 
   Head HeadAt(uint32_t record) const;
   std::string_view SpellingAt(uint32_t record) const {
-    return std::string_view(records_).substr(record + sizeof(Head), HeadAt(record).size);
+    return {records_.data() + record + sizeof(Head), HeadAt(record).size};
   }
   // Where this spelling is in slots_, or would be.
   size_t SlotOf(std::string_view spelling, uint32_t hash) const;
 
-  std::string records_;
+  LargeVector<char> records_;
   std::vector<Slot> added_;  // in order of the file; empty once finished
   size_t size_ = 0;
   size_t size_bytes_ = 0;
