@@ -90,8 +90,8 @@ struct VarlenAttentionParams {
   int32_t num_tiles = 0;          // grid: VarlenTiles of the largest step of this graph, or the
                                   // number that PlanVarlen returned
   bool pdl = false;
-  // Take the mma.sync path even on Hopper. True until the Hopper path has passed its parity test.
-  bool is_portable = true;
+  // Take the mma.sync path even on Hopper.
+  bool is_portable = false;
 };
 
 // Upper bound of the tiles of a step, and the ints of a plan that holds so many.
