@@ -66,7 +66,9 @@ void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_w
   const std::unique_ptr<LoadClient> client =
       options.http.empty() ? NewGrpcLoadClient(options.grpc) : NewHttpLoadClient(options.http);
   for (uint32_t i = 0; i < options.num_warm_ups; ++i) {
-    const absl::StatusOr<LoadSample> sample = client->Run(RequestNumber(options, i));
+    // Prompts of their own, so that no cache knows those that count.
+    const uint32_t request_idx = options.num_requests + i;
+    const absl::StatusOr<LoadSample> sample = client->Run(RequestNumber(options, request_idx));
     if (sample.ok()) continue;
     MutexLock lock(totals.mutex);
     totals.errors.push_back(std::string(sample.status().message()));

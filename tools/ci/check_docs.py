@@ -20,7 +20,7 @@ FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)")
 PROGRAMS = ("mili serve", "mili chat", "mili generate", "mili tokenize", "mili inspect", "mili",
             "mili-router", "mili-worker")
 SCRIPTS = ("tools/test", "tools/quickstart", "tools/bundle", "tools/bench/cpu_peer",
-           "tools/bench/cpu_kernels.py",
+           "tools/bench/gpu/run", "tools/bench/cpu_kernels.py",
            "tools/bench/serving_overhead.py", "tools/bench/tokenizer_peers.py",
            "tests/e2e/tokenizer_parity.py", "tools/ci/check_tokenizer_cost.py")
 # Of programs that are not ours: cmake, Google Benchmark.

@@ -1,0 +1,125 @@
+"""tools/bench/gpu, from a bundle and without a GPU: what it measures, and what it says of it."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import harness
+
+sys.path.insert(0, str(harness.ROOT / "tools/bench/gpu"))
+import parity  # noqa: E402
+import peers  # noqa: E402
+import programs  # noqa: E402
+import shapes  # noqa: E402
+
+
+def run_bench(command, *args):
+    """(exit code, what it wrote as JSON, what it printed)."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.json"
+        done = subprocess.run([sys.executable, command, "--device", "cpu", "--out", out, *args],
+                              capture_output=True, text=True)
+        report = json.loads(out.read_text()) if out.exists() else None
+        return done.returncode, report, done.stdout + done.stderr
+
+
+class GpuBenchTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="mili-gpu-bench-test-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root)
+        # A checkpoint that is there is not made again.
+        cls.work = cls.root / "work"
+        shutil.copytree(harness.tiny_model("qwen3"), cls.work / "tiny")
+        subprocess.run([harness.ROOT / "tools/bundle", "--bench", "--bin-dir", harness.BIN, "--out",
+                        cls.root / "bundle"], check=True, capture_output=True)
+
+    def test_a_bundle_measures_steps_and_serving(self):
+        code, report, text = run_bench(self.root / "bundle/bench/gpu/run", "--models", "tiny",
+                                       "--only", "steps,served", "--work", self.work)
+        self.assertEqual((code, report["failures"]), (0, []), text)
+        measured = {row["what"]: row["value"] for row in report["rows"]}
+        self.assertEqual(set(measured), {"step b1", "step b4", "prompt 128", "ready", "ttft 16",
+                                         "c4 16->32", "c4 16->32 gRPC"})
+        for what, value in measured.items():
+            self.assertGreater(value, 0, what)
+        self.assertGreater(measured["step b4"], measured["step b1"] / 2)
+
+    def test_what_fails_is_named_and_does_not_stop_the_rest(self):
+        bin_dir = self.root / "bin"
+        bin_dir.mkdir()
+        for name in ("mili", "mili-router", "mili-worker"):
+            (bin_dir / name).symlink_to(harness.BIN / name)
+        (bin_dir / "mili-load").write_text("#!/bin/sh\necho no luck >&2\nexit 3\n")
+        (bin_dir / "mili-load").chmod(0o755)
+        code, report, _ = run_bench(harness.ROOT / "tools/bench/gpu/run", "--models", "tiny",
+                                    "--only", "served", "--work", self.work, "--bin-dir", bin_dir)
+        self.assertEqual(code, 1)
+        self.assertEqual(report["failures"], ["tiny: mili-load: exit code 3: no luck"] * 3)
+        self.assertEqual([row["what"] for row in report["rows"]], ["ready"])
+
+    def test_a_program_that_hangs_is_ended_with_its_children(self):
+        fifo = self.root / "fifo"
+        os.mkfifo(fifo)
+        # Ends when no process has the other end open any more.
+        with subprocess.Popen(["cat", fifo]) as reader:
+            text = programs.run(["sh", "-c", f"sleep 100 >{fifo} & echo begun; wait"], 0.2,
+                                keep_partial=True)
+            self.assertEqual(reader.wait(20), 0)
+        self.assertEqual(text, "begun\nsh: not done after 0 s\n")
+        with self.assertRaisesRegex(programs.Failure, "^sh: exit code 4: no luck"):
+            programs.run(["sh", "-c", "echo no luck >&2; exit 4"], 20)
+
+    def test_a_step_gets_no_more_than_the_time_left(self):
+        self.assertLessEqual(programs.Budget(10).left(100), 10)
+        with self.assertRaisesRegex(programs.Failure, "no time left"):
+            programs.Budget(0).left(100)
+
+    def test_ratios_above_one_are_in_our_favour(self):
+        step = peers.row_of("8b", "step b64", 7.2, True)
+        self.assertAlmostEqual(step["of_limit"], 5.85 / 7.2)
+        self.assertAlmostEqual(step["over_peer"], 8.37 / 7.2)
+        self.assertTrue(step["meets_aim"])
+        rate = peers.row_of("8b", "256 x 128->512", 16000, True)
+        self.assertAlmostEqual(rate["over_peer"], 16000 / 15991)
+        self.assertFalse(rate["meets_aim"])
+        self.assertIn("missed", peers.table([rate]))
+        self.assertNotIn("peer", peers.row_of("8b", "step b64", 7.2, False))
+
+    def test_parity_wants_close_logits_and_right_tokens(self):
+        good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
+                "near_ties": 2, "wrong": 0}
+        self.assertTrue(parity.verdict(good, 9)[0])
+        self.assertFalse(parity.verdict({**good, "cosine": 0.9998}, 9)[0])
+        self.assertFalse(parity.verdict({**good, "wrong": 1}, 9)[0])
+        self.assertFalse(parity.verdict({**good, "cosine": float("nan")}, 9)[0])
+
+    def test_shapes_are_exact(self):
+        def parameters(model):
+            total = 0
+            for _, shape in shapes.tensors_of(shapes.CONFIGS[model]):
+                total += shape[0] * (shape[1] if len(shape) > 1 else 1)
+            return total
+
+        self.assertEqual(parameters("0.6b"), 596_049_920)
+        self.assertEqual(parameters("8b"), 8_190_735_360)
+
+    @unittest.skipUnless(importlib.util.find_spec("torch") and
+                         importlib.util.find_spec("transformers"), "no torch and transformers")
+    def test_checkpoints_agree_with_transformers(self):
+        code, report, text = run_bench(
+            harness.ROOT / "tools/bench/gpu/run", "--models", "tiny,tiny-qwen2,tiny-llama",
+            "--only", "parity", "--work", self.root / "made", "--bin-dir", harness.BIN)
+        self.assertEqual(code, 0, text)
+        for model in ("tiny", "tiny-qwen2", "tiny-llama"):
+            self.assertGreater(report["parity"][model]["cosine"], 0.9999)
+
+
+if __name__ == "__main__":
+    unittest.main()

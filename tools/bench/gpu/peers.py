@@ -1,0 +1,95 @@
+"""What is measured, what it could be at most, what others reach, what MILI aims at.
+
+Limits: bytes at 3.0 TB/s and floating-point operations at 790 TFLOP/s, what one H100 80GB SXM was seen
+to do; the longer of the two for a step's matrices, plus the time to read its KV. Peers: the better of
+vLLM 0.26.0 (v) and SGLang 0.5.16 (s), measured on that kind of GPU with the same shapes and random
+weights: bf16, graphs, greedy, no prefix cache. Steps and prompts are the engine's own; "served" is over
+HTTP with token-id prompts.
+"""
+
+# Model -> key -> (limit, best peer's figure, which peer, aim); None where there is none.
+FIGURES = {
+    "0.6b": {
+        "step b1": (0.41, 1.48, "s", 0.66), "step b8": (0.48, 2.76, "v", 0.85),
+        "step b64": (1.02, 3.26, "s", 1.6), "step b256": (2.90, 5.89, "s", 3.9),
+        "step b64 ctx1k": (3.06, 4.52, "v", 3.8),
+        "prompt 128": (0.40, 8.78, "v", 1.5), "prompt 1k": (1.34, 12.1, "s", 3.0),
+        "prompt 2k": (3.09, 18.2, "v", 5.5), "prompt 4k": (7.77, 28.99, "v", 12.0),
+        "prompt 8k": (22.0, 37.4, "v", 30.0),
+        "ready": (0.5, 73, "s", 1.5),
+        "ttft 16": (0.4, 11.5, "s", 3.0), "ttft 128": (0.4, 15.5, "v", 3.0),
+        "ttft 1k": (1.34, 12.1, "s", 5.0), "ttft 4k": (7.77, 29, "v", 13.0),
+        "ttft 8k": (22.0, 38.4, "s", 32.0),
+        "c1 128->256": (None, 563, "v", 1400), "c1 itl": (0.41, 1.48, "s", 0.7),
+        "c16 128->256": (None, 8200, "s", 15000), "c64 128->512": (None, 17768, "v", 27000),
+        "c64 128->512 gRPC": (None, 17768, "v", 27000),
+        "c256 128->256": (None, 17900, "v", 45000),
+        "256 x 128->512": (60600, 33529, "v", 42000), "128 x 2048->128": (9200, 7177, "v", 7800),
+    },
+    "8b": {
+        "step b1": (5.06, 6.64, "s", 5.95), "step b8": (5.15, 7.01, "v", 6.15),
+        "step b64": (5.85, 8.37, "v", 7.2), "step b256": (8.27, 13.19, "v", 11.0),
+        "step b64 ctx1k": (8.47, 10.78, "v", 9.7),
+        "prompt 128": (5.05, 10.87, "v", 7.0), "prompt 1k": (18.5, 31.4, "v", 23.0),
+        "prompt 2k": (38.1, 54.8, "v", 46.0), "prompt 4k": (80.3, 108.8, "v", 96.0),
+        "prompt 8k": (177, 230.6, "v", 205.0),
+        "ready": (0.5, 73, "s", 2.5),
+        "ttft 16": (5.05, 13.5, "v", 8.0), "ttft 128": (5.05, 15.4, "v", 8.0),
+        "ttft 1k": (18.5, 32, "v", 27.0), "ttft 4k": (80.3, 113, "v", 98.0),
+        "ttft 8k": (177, 230, "s", 208.0),
+        "c1 128->256": (198, 145, "v", 163), "c1 itl": (5.06, 6.64, "s", 6.1),
+        "c16 128->256": (None, 2120, "v", 2350), "c64 128->512": (None, 7100, "s", 7500),
+        "c64 128->512 gRPC": (None, 7100, "s", 7500),
+        "c256 128->256": (None, 11800, "v", 16000),
+        "256 x 128->512": (23300, 15991, "v", 18000), "128 x 2048->128": (2290, 1821, "v", 1950),
+    },
+    "8b-fp8": {
+        "step b1": (2.74, 4.63, "v", 3.45), "step b8": (2.83, 4.82, "v", 3.65),
+        "step b64": (3.54, 6.07, "v", 4.7), "step b256": (6.08, 10.89, "v", 8.4),
+        "step b64 ctx1k": (6.15, 8.64, "v", 7.6),
+        "prompt 128": (2.73, 13.39, "v", 4.5), "prompt 1k": (10.3, 32.9, "v", 15.0),
+        "prompt 2k": (21.7, 38.0, "v", 30.0), "prompt 4k": (47.5, 75.3, "v", 66.0),
+        "prompt 8k": (111, 163.8, "v", 145.0),
+        "256 x 128->512": (30800, 19158, "v", 22000), "128 x 2048->128": (3400, 2380, "v", 2750),
+    },
+}
+
+
+def unit_of(key):
+    if key == "ready":
+        return "s"
+    return "ms" if key.startswith(("step", "prompt", "ttft")) or key.endswith("itl") else "tok/s"
+
+
+def row_of(model, key, value, on_gpu):
+    """A measurement beside its limit, peer and aim, which mean something on a GPU only; ratios above
+    1 are in MILI's favour."""
+    row = {"model": model, "what": key, "value": value, "unit": unit_of(key)}
+    limit, peer, who, aim = FIGURES.get(model, {}).get(key, (None,) * 4)
+    if not on_gpu or peer is None or value <= 0:
+        return row
+    is_time = row["unit"] != "tok/s"
+
+    def better(than):
+        return than / value if is_time else value / than
+
+    if limit is not None:
+        row["of_limit"] = better(limit)
+    row |= {"peer": peer, "peer_name": who, "over_peer": better(peer), "aim": aim,
+            "meets_aim": better(aim) >= 1}
+    return row
+
+
+def table(rows):
+    lines = [f"{'model':<8} {'what':<20} {'value':>10} {'unit':<6} {'of limit':>8} {'peer':>10} "
+             f"{'over peer':>9} {'aim':>8}"]
+    for row in rows:
+        value = row["value"]
+        line = f"{row['model']:<8} {row['what']:<20} " + (
+            f"{value:>10.0f}" if value >= 1000 else f"{value:>10.3f}") + f" {row['unit']:<6}"
+        if "peer" in row:
+            limit = f"{100 * row['of_limit']:.0f} %" if "of_limit" in row else "-"
+            line += (f" {limit:>8} {row['peer']:>8g} {row['peer_name']} {row['over_peer']:>8.2f}x "
+                     f"{row['aim']:>8g} {'met' if row['meets_aim'] else 'missed'}")
+        lines.append(line)
+    return "\n".join(lines)

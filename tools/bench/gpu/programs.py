@@ -1,0 +1,144 @@
+"""Starts what is measured and gives up on it in time. Nothing here needs more than the library of Python."""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+
+class Failure(Exception):
+    """One line: what did not work."""
+
+
+class Budget:
+    """Time left of the whole run; a step never gets more than that."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+
+    def left(self, most):
+        left = self.end - time.monotonic()
+        if left < 1:
+            raise Failure("no time left")
+        return min(most, left)
+
+
+def end_group(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run(command, timeout_s, keep_partial=False):
+    """What `command` printed; its process group is ended after timeout_s. `keep_partial`: what came
+    until then or until it failed counts, with the reason as the last line."""
+    command = [str(part) for part in command]
+    name = pathlib.Path(command[0] if "python" not in command[0] else command[1]).name
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                   start_new_session=True)
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end_group(process)
+        out.seek(0)
+        err.seek(0)
+        text = out.read()
+        if code == 0:
+            return text
+        errors = err.read().strip().splitlines() or [""]
+        reason = f"{name}: " + (f"not done after {timeout_s:.0f} s" if code is None else
+                                f"exit code {code}: {errors[-1]}")
+        if keep_partial:
+            return f"{text}{reason}\n"
+        raise Failure(reason)
+
+
+def run_json(command, timeout_s):
+    """The JSON object on the last line that `command` prints."""
+    lines = run(command, timeout_s).strip().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError) as error:
+        raise Failure(f"{command[0]} printed no JSON") from error
+
+
+class Serve:
+    """`mili serve` on free ports, from exec to ready; `start_s` says how long that took."""
+
+    def __init__(self, bin_dir, model, args, timeout_s):
+        read_fd, write_fd = os.pipe()
+        self.log = tempfile.NamedTemporaryFile(prefix="mili-serve-", suffix=".log")
+        start = time.monotonic()
+        self.process = subprocess.Popen(
+            [str(bin_dir / "mili"), "serve", str(model), "--port", "0", "--grpc-port", "0",
+             "--admin-port", "0", "--metrics-port", "0", *args, "--ready-fd", str(write_fd)],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=[write_fd],
+            start_new_session=True)
+        os.close(write_fd)
+        try:
+            self._wait(read_fd, start + timeout_s)
+        except BaseException:
+            end_group(self.process)
+            raise
+        finally:
+            os.close(read_fd)
+        self.start_s = time.monotonic() - start
+
+    def _wait(self, read_fd, deadline):
+        unread = b""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([read_fd], [], [], left)[0]:
+                raise Failure(f"mili serve was not ready in time: {self.last_line()}")
+            piece = os.read(read_fd, 4096)
+            if not piece:
+                raise Failure(f"mili serve ended: {self.last_line()}")
+            *lines, unread = (unread + piece).split(b"\n")
+            for line in lines:
+                kind, _, rest = line.decode().partition(" ")
+                if kind == "listening":
+                    fields = dict(field.split("=", 1) for field in rest.split())
+                    self.http, self.grpc = fields["http"], fields["grpc"]
+                if kind == "ready":
+                    return
+
+    def text(self):
+        return pathlib.Path(self.log.name).read_text(errors="replace")
+
+    def last_line(self):
+        return (self.text().strip().splitlines() or ["no message"])[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        end_group(self.process)
+        self.log.close()
+
+
+def post(address, path, body, timeout_s):
+    """The JSON that answers `body`."""
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        if response.status != 200:
+            raise Failure(f"{path} answered {response.status}: {text[:300]}")
+        return json.loads(text)
+    except (OSError, http.client.HTTPException) as error:
+        raise Failure(f"{path}: {error}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Judges a worker's answers by transformers on the same device: reference.py FILE DEVICE.
+
+FILE: JSON lines {model, checkpoint, answers}. Prints a JSON line for each. The reference is the same
+checkpoint in float32, the model run once over prompt and answer, so that one wrong token does not make
+all later ones differ. What is compared are logits: of each prompt position those that the worker
+scored, the next token's (a random one) and its 20 likeliest; a log probability is one after the
+reference's normaliser is added. A token other than the reference's first choice is a near tie if the
+reference gives it a logit less than a twentieth of the row's standard deviation below.
+"""
+import json
+import sys
+
+import torch
+import transformers
+
+NEAR = 0.05
+
+
+def cosine(a, b):
+    return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).item()
+
+
+def judge(logits, bf16, answer):
+    """Of one answer: scored logits (the worker's, the reference's, those in bf16), token counts."""
+    length = len(answer["prompt"])
+    pairs = [(row, token, logprob) for row, position in enumerate(answer["scored"])
+             for token, logprob in position]
+    rows = torch.tensor([pair[0] for pair in pairs], device=logits.device)
+    ids = torch.tensor([pair[1] for pair in pairs], device=logits.device)
+    ours = torch.tensor([pair[2] for pair in pairs], device=logits.device, dtype=torch.float64)
+    ours += torch.logsumexp(logits.double(), dim=-1)[rows]
+    steps = logits[length - 1:]
+    tokens = torch.tensor(answer["tokens"], device=logits.device)
+    chosen = steps.gather(1, tokens[:, None])[:, 0]
+    gap = (steps.max(dim=-1).values - chosen) / steps.std(dim=-1)
+    return {"ours": ours, "reference": logits[rows, ids], "bf16": bf16[rows, ids],
+            "equal": (gap == 0).sum().item(), "near_ties": ((gap > 0) & (gap < NEAR)).sum().item(),
+            "wrong": (~(gap < NEAR)).sum().item()}
+
+
+@torch.inference_mode()
+def logits_of(model, answers, device):
+    """[tokens, vocabulary] of each, but for the last token, which predicts nothing asked for."""
+    out = []
+    for answer in answers:
+        ids = torch.tensor([answer["prompt"] + answer["tokens"][:-1]], device=device)
+        out.append(model(ids).logits[0].float().cpu())
+    return out
+
+
+def report_of(case, device):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        case["checkpoint"], dtype=torch.bfloat16, attn_implementation="sdpa").to(device).eval()
+    bf16 = logits_of(model, case["answers"], device)
+    reference = logits_of(model.float(), case["answers"], device)
+    judged = [judge(r.to(device), b.to(device), answer)
+              for r, b, answer in zip(reference, bf16, case["answers"])]
+    ours, theirs, rough = (torch.cat([j[key] for j in judged])
+                           for key in ("ours", "reference", "bf16"))
+    return {"model": case["model"], "cosine": cosine(ours, theirs), "bf16": cosine(rough, theirs),
+            "worst": min(cosine(j["ours"], j["reference"]) for j in judged),
+            "tokens": sum(len(answer["tokens"]) for answer in case["answers"]),
+            **{key: sum(j[key] for j in judged) for key in ("equal", "near_ties", "wrong")}}
+
+
+def main():
+    path, device = sys.argv[1:]
+    torch.backends.cuda.matmul.allow_tf32 = False
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            print(json.dumps(report_of(json.loads(line), device)), flush=True)
+            if device == "cuda":
+                torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
