@@ -4,7 +4,7 @@
 // the L2. Prints microseconds a call, node gap included, median of 9 replays, and the share that
 // moving the bytes at 3.0 TB/s would take.
 //
-//   cuda_glue_bench [rows|sample]
+//   cuda_glue_bench [rows|sample] [PART OF A KERNEL'S NAME]
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/dtype.h"
@@ -113,8 +114,9 @@ constexpr int32_t kPositions = 8192;
 
 class RowBench {
  public:
-  RowBench()
-      : in_(Random(kPool)),
+  explicit RowBench(std::string part)
+      : part_(std::move(part)),
+        in_(Random(kPool)),
         delta_(Random(kPool)),
         out_(Random(kPool)),
         weight_(Random(1 << 20)),
@@ -159,6 +161,7 @@ class RowBench {
 
   template <typename Call>
   void Report(const char* kernel, const Model& model, int32_t tokens, double bytes, Call&& call) {
+    if (std::strstr(kernel, part_.c_str()) == nullptr) return;
     const double plain = timer_.Time([&](int i, cudaStream_t s) { return call(i, false, s); });
     const double pdl = timer_.Time([&](int i, cudaStream_t s) { return call(i, i > 0, s); });
     std::printf("%-22s %-5s %6d %9.2f %9.2f %7.1f\n", kernel, model.name, tokens, plain, pdl,
@@ -254,6 +257,7 @@ class RowBench {
   }
 
   Timer timer_;
+  const std::string part_;
   void* in_;
   void* delta_;
   void* out_;
@@ -287,6 +291,8 @@ std::vector<float> PeakedLogits(size_t rows) {
 
 class SampleBench {
  public:
+  explicit SampleBench(std::string part) : part_(std::move(part)) {}
+
   void Run() {
     std::printf("%-26s %-7s %5s %9s %9s %7s\n", "sample, V = 151936", "logits", "rows", "us",
                 "us (PDL)", "% limit");
@@ -327,6 +333,7 @@ class SampleBench {
   }
 
   void Report(const Mode& mode, const char* kind, int32_t rows, float* logits, uint16_t* counts) {
+    if (std::strstr(mode.name, part_.c_str()) == nullptr) return;
     std::vector<SlotSampling> slots(kRows, mode.sampling);
     std::vector<int32_t> numbers(kRows);
     for (size_t i = 0; i < kRows; ++i) {
@@ -367,13 +374,15 @@ class SampleBench {
   }
 
   Timer timer_;
+  const std::string part_;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string only = argc > 1 ? argv[1] : "";
-  if (only != "sample") RowBench().Run();
-  if (only != "rows") SampleBench().Run();
+  const std::string part = argc > 2 ? argv[2] : "";
+  if (only != "sample") RowBench(part).Run();
+  if (only != "rows") SampleBench(part).Run();
   return 0;
 }

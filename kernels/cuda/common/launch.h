@@ -27,7 +27,8 @@ cudaError_t Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shar
   config.numAttrs = pdl ? 1 : 0;
   const cudaError_t error =
       cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...);
-  return error != cudaSuccess ? error : cudaGetLastError();
+  const cudaError_t last = cudaGetLastError();  // also forgets what is reported here
+  return error != cudaSuccess ? error : last;
 }
 
 // Returns when the kernels before this one have completed and their writes are visible. Costs

@@ -30,9 +30,9 @@ struct PairOf<__half> {
   static __device__ __forceinline__ Type From(float a, float b) { return __floats2half2_rn(a, b); }
 };
 
-// `from` and `to` count vectors of 8 elements and are 16-aligned.
+// Takes a copy: through a reference to device memory it would be loaded in pieces.
 template <typename T>
-__device__ __forceinline__ void Unpack(const uint4& bits, float (&v)[kVec]) {
+__device__ __forceinline__ void Unpack(uint4 bits, float (&v)[kVec]) {
   const auto* pairs = reinterpret_cast<const typename PairOf<T>::Type*>(&bits);
 #pragma unroll
   for (int i = 0; i < kVec / 2; ++i) {

@@ -8,47 +8,61 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kPageTokens = 16;
+constexpr int kHalf = kVec / 2;
 
-// cos and sin of the 8 pairs that a thread's elements belong to.
-struct Rotation {
-  float cos[kVec];
-  float sin[kVec];
+// What a thread holds of a head: elements 4 lane .. 4 lane + 3 of each half, so that a rotation
+// needs no other thread. head_dim / 8 neighbouring threads hold the head.
+struct Piece {
+  uint2 low;
+  uint2 high;
 };
 
-__device__ __forceinline__ void LoadRotation(const QkvPrepareParams& p, int32_t position,
-                                             int32_t first_pair, Rotation& rotation) {
-  const int64_t at = (static_cast<int64_t>(position) * (p.head_dim / 2) + first_pair) / 4;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    reinterpret_cast<float4*>(rotation.cos)[i] =
-        reinterpret_cast<const float4*>(p.rope_cos)[at + i];
-    reinterpret_cast<float4*>(rotation.sin)[i] =
-        reinterpret_cast<const float4*>(p.rope_sin)[at + i];
-  }
+__device__ __forceinline__ Piece LoadPiece(const void* head, int32_t lane, int32_t lanes) {
+  const auto* halves = static_cast<const uint2*>(head);
+  return {halves[lane], halves[lanes + lane]};
 }
 
-// Norms and rotates the 8 elements that this thread holds of a head; `lanes` neighbouring threads
-// hold the head, the partner of an element is half a head away.
+__device__ __forceinline__ void StorePiece(void* head, int32_t lane, int32_t lanes,
+                                           const Piece& piece) {
+  auto* halves = static_cast<uint2*>(head);
+  halves[lane] = piece.low;
+  halves[lanes + lane] = piece.high;
+}
+
 template <typename T>
-__device__ __forceinline__ void NormAndRotate(float (&v)[kVec], const void* norm, float eps,
-                                              int32_t lane, int32_t lanes,
-                                              const Rotation& rotation) {
-  if (norm != nullptr) {
-    float sum = 0;
+__device__ __forceinline__ void UnpackPiece(const Piece& piece, float (&v)[kVec]) {
+  Unpack<T>(uint4{piece.low.x, piece.low.y, piece.high.x, piece.high.y}, v);
+}
+
+template <typename T>
+__device__ __forceinline__ Piece PackPiece(const float (&v)[kVec]) {
+  const uint4 bits = Pack<T>(v);
+  return {{bits.x, bits.y}, {bits.z, bits.w}};
+}
+
+template <typename T>
+__device__ __forceinline__ void NormHead(float (&v)[kVec], const Piece& weight, float eps,
+                                         int32_t lanes) {
+  float sum = 0;
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) sum += v[i] * v[i];
-    for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
-    const float scale = rsqrtf(sum / static_cast<float>(lanes * kVec) + eps);
-    float w[kVec];
-    Unpack<T>(static_cast<const uint4*>(norm)[lane], w);
+  for (int i = 0; i < kVec; ++i) sum += v[i] * v[i];
+  for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+  const float scale = rsqrtf(sum / static_cast<float>(lanes * kVec) + eps);
+  float w[kVec];
+  UnpackPiece<T>(weight, w);
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) v[i] = v[i] * scale * w[i];
-  }
-  const float sign = lane < lanes / 2 ? -1.0f : 1.0f;
+  for (int i = 0; i < kVec; ++i) v[i] = v[i] * scale * w[i];
+}
+
+__device__ __forceinline__ void RotateHead(float (&v)[kVec], const float4& cos, const float4& sin) {
 #pragma unroll
-  for (int i = 0; i < kVec; ++i) {
-    const float partner = __shfl_xor_sync(~0u, v[i], lanes / 2);
-    v[i] = v[i] * rotation.cos[i] + sign * partner * rotation.sin[i];
+  for (int i = 0; i < kHalf; ++i) {
+    const float c = (&cos.x)[i];
+    const float s = (&sin.x)[i];
+    const float a = v[i];
+    const float b = v[kHalf + i];
+    v[i] = a * c - b * s;
+    v[kHalf + i] = b * c + a * s;
   }
 }
 
@@ -58,48 +72,63 @@ __global__ void __launch_bounds__(kThreads) QkvPrepareKernel(const QkvPreparePar
   const int32_t lanes = p.head_dim / kVec;
   const int32_t lane = threadIdx.x & (lanes - 1);
   const int32_t groups = kThreads / lanes;
-  const int32_t group = threadIdx.x / lanes;
   const int32_t num_rotated = p.num_heads + p.num_kv_heads;
   const int32_t num_all = num_rotated + p.num_kv_heads;
-  const int32_t first_head = blockIdx.x * groups * kHeads + group;
+  const int32_t first_head = blockIdx.x * groups * kHeads + threadIdx.x / lanes;
+  Piece q_norm = {};
+  Piece k_norm = {};
+  if (p.q_norm != nullptr) q_norm = LoadPiece(p.q_norm, lane, lanes);
+  if (p.k_norm != nullptr) k_norm = LoadPiece(p.k_norm, lane, lanes);
   WaitForProducers();
   LetDependentsStart();
   const int64_t token = blockIdx.y;
   const int32_t slot = p.slot_map[token];
-  if (slot < 0) return;
-  auto* row = static_cast<uint4*>(p.qkv) + token * (p.qkv_stride / kVec);
-  uint4 bits[kHeads];
+  const int64_t angles = (static_cast<int64_t>(p.positions[token]) * lanes + lane);
+  T* row = static_cast<T*>(p.qkv) + token * p.qkv_stride;
+  Piece pieces[kHeads];
 #pragma unroll
   for (int j = 0; j < kHeads; ++j) {
     const int32_t head = first_head + j * groups;
-    if (head < num_all) bits[j] = row[head * lanes + lane];
+    if (head < num_all) pieces[j] = LoadPiece(row + head * p.head_dim, lane, lanes);
   }
-  Rotation rotation;
-  LoadRotation(p, p.positions[token], (lane & (lanes / 2 - 1)) * kVec, rotation);
-  auto* page = static_cast<uint4*>(p.pages) + slot / kPageTokens * (p.page_stride / kVec);
+  if (slot < 0) return;
+  const float4 cos = reinterpret_cast<const float4*>(p.rope_cos)[angles];
+  const float4 sin = reinterpret_cast<const float4*>(p.rope_sin)[angles];
+  T* page = static_cast<T*>(p.pages) + slot / kPageTokens * p.page_stride +
+            slot % kPageTokens * p.head_dim;
 #pragma unroll
   for (int j = 0; j < kHeads; ++j) {
     const int32_t head = first_head + j * groups;
     float v[kVec];
-    Unpack<T>(bits[j], v);
+    UnpackPiece<T>(pieces[j], v);
     if (p.bias != nullptr && head < num_all) {
+      const T* bias = static_cast<const T*>(p.bias) + head * p.head_dim;
       float b[kVec];
-      Unpack<T>(static_cast<const uint4*>(p.bias)[head * lanes + lane], b);
+      UnpackPiece<T>(LoadPiece(bias, lane, lanes), b);
 #pragma unroll
       for (int i = 0; i < kVec; ++i) v[i] += b[i];
     }
-    // Threads past the last head and those of V take part: the shuffles want whole warps.
-    float rotated[kVec];
+    // Whole warps, for the sake of the shuffles: V's heads and those past the last have norm 1.
+    const bool is_q = head < p.num_heads;
+    if (p.q_norm != nullptr || p.k_norm != nullptr) {
+      float normed[kVec];
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) rotated[i] = v[i];
-    NormAndRotate<T>(rotated, head < p.num_heads ? p.q_norm : p.k_norm, p.eps, lane, lanes,
-                     rotation);
+      for (int i = 0; i < kVec; ++i) normed[i] = v[i];
+      const Piece norm = {
+          {is_q ? q_norm.low.x : k_norm.low.x, is_q ? q_norm.low.y : k_norm.low.y},
+          {is_q ? q_norm.high.x : k_norm.high.x, is_q ? q_norm.high.y : k_norm.high.y}};
+      NormHead<T>(normed, norm, p.eps, lanes);
+      const bool has_norm = is_q ? p.q_norm != nullptr : p.k_norm != nullptr;
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) v[i] = has_norm && head < num_rotated ? normed[i] : v[i];
+    }
     if (head >= num_all) continue;
-    const uint4 result = Pack<T>(head < num_rotated ? rotated : v);
-    if (head < p.num_heads || p.keep_kv) row[head * lanes + lane] = result;
-    if (head < p.num_heads) continue;
+    if (head < num_rotated) RotateHead(v, cos, sin);
+    const Piece result = PackPiece<T>(v);
+    if (is_q || p.keep_kv) StorePiece(row + head * p.head_dim, lane, lanes, result);
+    if (is_q) continue;
     const int32_t kv_head = head - p.num_heads;  // K heads, then V heads, as the page has them
-    page[(kv_head * kPageTokens + slot % kPageTokens) * lanes + lane] = result;
+    StorePiece(page + kv_head * kPageTokens * p.head_dim, lane, lanes, result);
   }
 }
 
@@ -120,9 +149,9 @@ cudaError_t QkvPrepare(const QkvPrepareParams& p, cudaStream_t stream) {
       const dim3 grid((num_all + heads_per_block - 1) / heads_per_block, p.num_tokens);
       return Launch(kernel, grid, dim3(kThreads), 0, p.pdl, stream, p);
     };
-    // Few tokens: as many threads as there are. Many: cos and sin are loaded once for more heads.
-    return p.num_tokens <= 64 ? launch(QkvPrepareKernel<T, 1>, 1)
-                              : launch(QkvPrepareKernel<T, 4>, 4);
+    // Few tokens: as many threads as there are. Many: cos and sin are loaded once for two heads.
+    return p.num_tokens <= 2048 ? launch(QkvPrepareKernel<T, 1>, 1)
+                                : launch(QkvPrepareKernel<T, 2>, 2);
   });
 }
 

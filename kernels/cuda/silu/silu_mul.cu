@@ -10,8 +10,7 @@ constexpr int kThreads = 256;
 
 // Vector i of the output: of gate_up's vectors 2 i (gate) and 2 i + 1 (up).
 template <typename T>
-__device__ __forceinline__ void SiluMulVec(const uint4& gate_bits, const uint4& up_bits,
-                                           float (&v)[kVec]) {
+__device__ __forceinline__ void SiluMulVec(uint4 gate_bits, uint4 up_bits, float (&v)[kVec]) {
   float gate[kVec], up[kVec];
   Unpack<T>(gate_bits, gate);
   Unpack<T>(up_bits, up);
@@ -33,20 +32,28 @@ __global__ void __launch_bounds__(kThreads) SiluMulKernel(const SiluMulParams p)
 
 // One block a row, since its largest value decides the scale.
 template <typename T, int kVecs>
-__global__ void SiluMulFp8Kernel(const SiluMulParams p) {
+__global__ void __launch_bounds__(1024) SiluMulFp8Kernel(const SiluMulParams p) {
   __shared__ uint32_t scratch[32];
   WaitForProducers();
   LetDependentsStart();
   const int32_t num_vecs = p.size / kVec;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * num_vecs;
   const auto* in = static_cast<const uint4*>(p.gate_up) + 2 * first;
+  uint4 gate[kVecs], up[kVecs];
+#pragma unroll
+  for (int j = 0; j < kVecs; ++j) {
+    const int32_t i = threadIdx.x + j * blockDim.x;
+    gate[j] = i < num_vecs ? in[2 * i] : uint4{0, 0, 0, 0};
+    up[j] = i < num_vecs ? in[2 * i + 1] : uint4{0, 0, 0, 0};
+  }
   float v[kVecs][kVec];
 #pragma unroll
   for (int j = 0; j < kVecs; ++j) {
     const int32_t i = threadIdx.x + j * blockDim.x;
-    if (i >= num_vecs) break;
-    SiluMulVec<T>(in[2 * i], in[2 * i + 1], v[j]);
-    if (p.out != nullptr) static_cast<uint4*>(p.out)[first + i] = Pack<T>(v[j]);
+    SiluMulVec<T>(gate[j], up[j], v[j]);
+    if (p.out != nullptr && i < num_vecs) {
+      static_cast<uint4*>(p.out)[first + i] = Pack<T>(v[j]);
+    }
   }
   StoreFp8Row(v, num_vecs, p.fp8, blockIdx.x, scratch);
 }
