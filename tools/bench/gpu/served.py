@@ -44,13 +44,13 @@ def measure(options, model, checkpoint, vocab_size, budget):
                 result = load(options, serve, "http", 1, 9, prompt, 2, vocab_size, budget.left(30))
                 yield name, result["ttft_ms_p50"]
             except programs.Failure as failure:
-                yield failure
+                yield programs.Failure(f"{name}: {failure}")
         for name, (interface, clients, *numbers) in LOADS[size].items():
             try:
                 result = load(options, serve, interface, clients, *numbers, vocab_size,
                               budget.left(90))
             except programs.Failure as failure:
-                yield failure
+                yield programs.Failure(f"{name}: {failure}")
                 continue
             yield name, result["tokens_per_s"]
             if clients == 1:

@@ -20,11 +20,12 @@ def size_of(model):
     return "small" if model.startswith("tiny") else "full"
 
 
-def bench(bin_dir, checkpoint, args, prompt, output, concurrency, timeout_s):
+def bench(options, checkpoint, args, prompt, output, concurrency, timeout_s):
     numbers = ",".join(str(number) for number in concurrency)
     return programs.run_json(
-        [bin_dir / "mili-worker", checkpoint, "--bench", "--json", "--bench-prompt-tokens", prompt,
-         "--bench-output-tokens", output, "--bench-concurrency", numbers, *args], timeout_s)
+        [options.bin_dir / "mili-worker", checkpoint, "--bench", "--json", "--bench-prompt-tokens",
+         prompt, "--bench-output-tokens", output, "--bench-concurrency", numbers, "--bench-repeat",
+         options.repeat, *args], timeout_s)
 
 
 def measure(options, model, checkpoint, budget):
@@ -34,10 +35,9 @@ def measure(options, model, checkpoint, budget):
     size = size_of(model)
     for prompt, output, names in DECODES[size]:
         try:
-            result = bench(options.bin_dir, checkpoint, args, prompt, output, names,
-                           budget.left(100))
+            result = bench(options, checkpoint, args, prompt, output, names, budget.left(100))
         except programs.Failure as failure:
-            yield failure
+            yield programs.Failure(f"{', '.join(names.values())}: {failure}")
             continue
         for run in result["runs"]:
             step_ms = 1e3 * run["concurrency"] / run["decode_tokens_per_s"]
@@ -46,8 +46,7 @@ def measure(options, model, checkpoint, budget):
         # In one piece, as the peers computed it.
         whole = ["--max-num-batched-tokens", max(prompt, 2048)]
         try:
-            result = bench(options.bin_dir, checkpoint, [*args, *whole], prompt, 1, [1],
-                           budget.left(40))
+            result = bench(options, checkpoint, [*args, *whole], prompt, 1, [1], budget.left(40))
             yield name, result["first_token_ms"]
         except programs.Failure as failure:
-            yield failure
+            yield programs.Failure(f"{name}: {failure}")
