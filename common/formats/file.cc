@@ -1,7 +1,6 @@
 #include "common/formats/file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "common/base/huge_pages.h"
 #include "common/base/status_macros.h"
 
 namespace mili {
@@ -27,16 +27,6 @@ absl::Status OpenError(const std::string& path, int error) {
   const std::string message = absl::StrCat(path, ": ", std::strerror(error));
   if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(message);
   return absl::InvalidArgumentError(message);
-}
-
-// For the memory of a string that is yet to be filled: a fault for every 4 KiB of a large file
-// takes longer than reading it.
-void PreferHugePages(const std::string& text) {
-  constexpr uintptr_t kPage = 4096;
-  const auto begin = (reinterpret_cast<uintptr_t>(text.data()) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<uintptr_t>(text.data()) + text.capacity()) / kPage * kPage;
-  // Refused: small pages.
-  if (begin < end) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
 }  // namespace
@@ -105,7 +95,8 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_b
   }
   std::string text;
   text.reserve(file.size_bytes());
-  PreferHugePages(text);
+  // A fault for every 4 KiB of a large file takes longer than reading it.
+  PreferHugePages(text.data(), text.capacity());
   text.resize(file.size_bytes());
   MILI_RETURN_IF_ERROR(file.ReadAt(0, std::as_writable_bytes(std::span(text))));
   return text;

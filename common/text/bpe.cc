@@ -83,6 +83,8 @@ size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* rea
   std::array<uint64_t, kGroup> hashes;
   static_assert(kGroup <= 32);
   uint32_t longs = 0;  // a bit a word
+  // If this many bytes are there at the last word, they are at all.
+  const bool readable = readable_end - words.back().data() >= 16;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
     if (word.size() > WordKey::kMaxBytes) {
@@ -92,8 +94,7 @@ size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* rea
       long_cache_.PrefetchPlace(hashes[i]);
       continue;
     }
-    keys[i] = readable_end - word.data() >= 16 ? WordKeyOfReadable(word.data(), word.size())
-                                               : WordKey::Of(word);
+    keys[i] = readable ? WordKeyOfReadable(word.data(), word.size()) : WordKey::Of(word);
     hashes[i] = keys[i].Hash();
     short_cache_.Prefetch(hashes[i]);
   }

@@ -10,6 +10,8 @@
 #include <new>
 #include <vector>
 
+#include "common/base/huge_pages.h"
+
 namespace mili::text {
 
 template <typename T>
@@ -26,7 +28,7 @@ struct LargeAllocator {
     if (size < kHugePage / 2) return static_cast<T*>(::operator new(size));
     size = (size + kHugePage - 1) / kHugePage * kHugePage;  // part of a huge page is no huge page
     void* const memory = ::operator new(size, std::align_val_t(kHugePage));
-    (void)madvise(memory, size, MADV_HUGEPAGE);  // refused: small pages
+    PreferHugePages(memory, size);
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t count) {
@@ -52,7 +54,7 @@ class LargeZeros {
     mapped_ = memory;
     const auto address = reinterpret_cast<uintptr_t>(memory);
     data_ = reinterpret_cast<T*>((address + kHugePage - 1) / kHugePage * kHugePage);
-    (void)madvise(data_, size_bytes_, MADV_HUGEPAGE);  // refused: small pages
+    PreferHugePages(data_, size_bytes_);
   }
   LargeZeros(const LargeZeros&) = delete;
   LargeZeros& operator=(const LargeZeros&) = delete;

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "common/base/ids.h"
@@ -38,10 +40,8 @@ class ShortWordCache {
     const bool found = is(entry);
     const uint64_t front = Load(entry.front);
     if (!found || std::atomic_ref(entry.state).load(std::memory_order_relaxed) != state) return 0;
-    out[0] = static_cast<TokenId>(front);
-    out[1] = static_cast<TokenId>(front >> 32);
-    out[2] = static_cast<TokenId>(state & kIdMask);
-    out[3] = static_cast<TokenId>(state >> 32 & kIdMask);
+    PutPair(front, out);
+    PutPair(state & (kIdMask | kIdMask << 32), out + 2);
     return state >> kCountShift & 7;
   }
 
@@ -75,6 +75,11 @@ class ShortWordCache {
   static constexpr uint64_t kWriting = uint64_t{1} << 57;
   static constexpr uint64_t kVersion = uint64_t{0x3FF} << 22 | uint64_t{0x3F} << 58;
 
+  // Two tokens in one number.
+  static void PutPair(uint64_t pair, TokenId* out) {
+    if constexpr (std::endian::native == std::endian::big) pair = std::rotl(pair, 32);
+    std::memcpy(out, &pair, sizeof(pair));
+  }
   static uint64_t Load(uint64_t& word) {
     return std::atomic_ref(word).load(std::memory_order_acquire);
   }

@@ -8,6 +8,7 @@
 #include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 
+#include "common/base/huge_pages.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/text/added_tokens.h"
@@ -41,8 +42,8 @@ class TokenSink {
     if (ids_ != nullptr) ids_->insert(ids_->end(), ids.begin(), ids.end());
   }
   void Encode(const Bpe& bpe, std::span<const std::string_view> words, const char* readable_end) {
-    size_t room = Bpe::kSlack;
-    for (const std::string_view word : words) room += word.size();
+    const std::string_view last = words.back();
+    const size_t room = last.data() + last.size() - words.front().data() + Bpe::kSlack;
     if (batch_.size() < room) batch_.resize(room);
     Add({batch_.data(), bpe.Encode(words, readable_end, batch_.data())});
   }
@@ -129,6 +130,7 @@ std::vector<TokenId> BpeTokenizer::Encode(std::string_view text,
                                           const EncodeOptions& options) const {
   std::vector<TokenId> ids;
   ids.reserve(text.size() / 3 + 16);
+  PreferHugePages(ids.data(), ids.capacity() * sizeof(TokenId));
   TokenSink sink(&ids);
   EncodeTo(text, options, sink);
   return ids;

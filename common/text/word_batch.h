@@ -16,8 +16,8 @@ namespace mili::text {
 
 class WordBatch {
  public:
-  // Words in order, none empty; whatever lies between a word and `readable_end` may be read too.
-  // Valid during the call.
+  // Words of one text in order, at least one, none empty; whatever lies between a word and
+  // `readable_end` may be read too. Valid during the call.
   using OnWords =
       absl::FunctionRef<void(std::span<const std::string_view> words, const char* readable_end)>;
 

@@ -3,35 +3,18 @@
 #include <algorithm>
 #include <bit>
 
-#include "common/text/ascii_block.h"
+#include "common/text/ascii_masks.h"
 
 namespace mili::text {
 namespace {
 
-struct Masks {
-  uint64_t letters = 0;
-  uint64_t digits = 0;
-  uint64_t spaces = 0;    // white space of any kind
-  uint64_t newlines = 0;  // of them
-  uint64_t blanks = 0;    // of them: ' '
-  uint64_t quotes = 0;    // '\''
-  uint64_t others = 0;    // neither letter nor digit nor white space
-  uint32_t end = 64;      // where the first character that is not ASCII stands
+struct Masks : AsciiMasks {
+  uint64_t others;    // neither letter nor digit nor white space
+  uint32_t end = 64;  // where the first character that is not ASCII stands
 
-  explicit Masks(const char* p) {
-    uint64_t not_ascii = 0;
-    for (int i = 0; i < 64; i += kBlockBytes) {
-      const AsciiBlock block(p + i);
-      not_ascii |= uint64_t{block.NotAscii()} << i;
-      letters |= uint64_t{block.Letters()} << i;
-      digits |= uint64_t{block.Digits()} << i;
-      spaces |= uint64_t{block.Spaces()} << i;
-      newlines |= uint64_t{block.Newlines()} << i;
-      blanks |= uint64_t{block.Are(' ')} << i;
-      quotes |= uint64_t{block.Are('\'')} << i;
-    }
+  explicit Masks(const char* p)
+      : AsciiMasks(AsciiMasksOf(p)), others(~(letters | digits | spaces | not_ascii)) {
     if (not_ascii != 0) end = std::countr_zero(not_ascii);
-    others = ~(letters | digits | spaces | not_ascii);
   }
 
   // Drops the starts that depend on what comes behind the block: those in white space at its end,

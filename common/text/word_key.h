@@ -35,10 +35,9 @@ struct WordKey {
   }
 
   uint64_t Hash() const {
-    // The factors are odd, so that no bit of the word is lost; the first bits are the best.
-    const uint64_t mixed =
-        std::rotl(words[0] * 0x9E3779B97F4A7C15u, 23) ^ words[1] * 0xC2B2AE3D27D4EB51u;
-    return (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9u;
+    // The factors are odd, so that no bit of the word is lost; the first bits depend on all, the
+    // last on few.
+    return words[0] * 0x9E3779B97F4A7C15u + words[1] * 0xC2B2AE3D27D4EB51u;
   }
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "common/text/ascii_block.h"
+#include "common/text/ascii_masks.h"
 #include "tests/common/text/plain_words.h"
 
 namespace mili::text {
@@ -56,6 +57,18 @@ TEST(AsciiBlockTest, KnowsTheSameClassesWithAndWithoutVectorInstructions) {
     ASSERT_EQ(block.Newlines(), plain.Newlines());
     ASSERT_EQ(block.Controls(), plain.Controls());
     ASSERT_EQ(block.Are('\''), plain.Are('\''));
+  }
+}
+
+TEST(AsciiMasksTest, AreTheSameWhateverTheCpuHas) {
+  std::mt19937 chance(7);
+  for (int trial = 0; trial < 100'000; ++trial) {
+    char bytes[64];
+    for (char& byte : bytes) {
+      byte =
+          static_cast<char>(trial % 2 == 0 ? chance() : "\t\r\n aZz@[`{09/:'\x7f"[chance() % 18]);
+    }
+    ASSERT_EQ(AsciiMasksOf(bytes), AsciiMasksByBlocks(bytes));
   }
 }
 
