@@ -104,7 +104,7 @@ void ReportMacs(benchmark::State& state, int64_t macs, double macs_per_s) {
 
 // The instructions that a type of weights is multiplied by.
 double PeakOf(DType dtype, const Peaks& peaks) {
-  if (dtype == DType::kBF16 && peaks.bf16_macs_per_s > 0) return peaks.bf16_macs_per_s;
+  if (dtype == DType::kBF16 && peaks.int16_macs_per_s > 0) return peaks.int16_macs_per_s;
   const bool is_float = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
   return is_float ? peaks.fp32_macs_per_s : peaks.int8_macs_per_s;
 }
@@ -322,7 +322,7 @@ int Main(int argc, char** argv) {
   benchmark::AddCustomContext("threads", std::to_string(pool.num_threads()));
   benchmark::AddCustomContext("read_bytes_per_s", std::to_string(setup.read_bytes_per_second));
   benchmark::AddCustomContext("int8_macs_per_s", std::to_string(setup.peaks.int8_macs_per_s));
-  benchmark::AddCustomContext("bf16_macs_per_s", std::to_string(setup.peaks.bf16_macs_per_s));
+  benchmark::AddCustomContext("int16_macs_per_s", std::to_string(setup.peaks.int16_macs_per_s));
   benchmark::AddCustomContext("fp32_macs_per_s", std::to_string(setup.peaks.fp32_macs_per_s));
   Register(setup);
   benchmark::RunSpecifiedBenchmarks();

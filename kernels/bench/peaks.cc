@@ -51,10 +51,14 @@ MILI_PEAK_LOOP(Int8Zmm, "avx512f,avx512vnni", 16, __m512i, _mm512_setzero_si512(
                sum = _mm512_dpbusd_epi32(sum, x, x))
 MILI_PEAK_LOOP(Fp32Zmm, "avx512f", 16, __m512, _mm512_setzero_ps(),
                sum = _mm512_fmadd_ps(x, x, sum))
-MILI_PEAK_LOOP(Bf16Zmm, "avx512f,avx512bf16", 16, __m512, _mm512_setzero_ps(),
-               sum = _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)x))
+MILI_PEAK_LOOP(Int16Zmm, "avx512f,avx512vnni", 16, __m512i, _mm512_setzero_si512(),
+               sum = _mm512_dpwssd_epi32(sum, x, x))
 MILI_PEAK_LOOP(Int8Ymm, "avx2", 8, __m256i, _mm256_setzero_si256(),
                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, sum), x)))
+MILI_PEAK_LOOP(Int16Ymm, "avx2", 8, __m256i, _mm256_setzero_si256(),
+               sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, sum)))
+MILI_PEAK_LOOP(Int16VnniYmm, "avx2,avxvnni", 8, __m256i, _mm256_setzero_si256(),
+               sum = _mm256_dpwssd_avx_epi32(sum, x, x))
 MILI_PEAK_LOOP(Int8VnniYmm, "avx2,avxvnni", 8, __m256i, _mm256_setzero_si256(),
                sum = _mm256_dpbusd_avx_epi32(sum, x, x))
 MILI_PEAK_LOOP(Fp32Ymm, "avx2,fma", 12, __m256, _mm256_setzero_ps(),
@@ -70,12 +74,13 @@ Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool) {
   Peaks peaks;
 #if defined(__x86_64__)
   const auto is = [&](const char* name) { return std::strcmp(table.name, name) == 0; };
-  if (is("avx512_vnni") || is("avx512_bf16")) {
+  if (is("avx512_vnni")) {
     peaks.int8_macs_per_s = RateOf(Int8Zmm, 16 * 64, pool);
+    peaks.int16_macs_per_s = RateOf(Int16Zmm, 16 * 32, pool);
     peaks.fp32_macs_per_s = RateOf(Fp32Zmm, 16 * 16, pool);
-    if (is("avx512_bf16")) peaks.bf16_macs_per_s = RateOf(Bf16Zmm, 16 * 32, pool);
   } else if (is("avx_vnni") || is("avx2")) {
     peaks.int8_macs_per_s = RateOf(is("avx2") ? Int8Ymm : Int8VnniYmm, 8 * 32, pool);
+    peaks.int16_macs_per_s = RateOf(is("avx2") ? Int16Ymm : Int16VnniYmm, 8 * 16, pool);
     peaks.fp32_macs_per_s = RateOf(Fp32Ymm, 12 * 8, pool);
   }
 #endif

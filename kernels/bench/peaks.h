@@ -9,7 +9,7 @@ namespace mili::kernels {
 // Multiply-adds a second of all threads together; 0 where the table has no such instruction.
 struct Peaks {
   double int8_macs_per_s = 0;
-  double bf16_macs_per_s = 0;
+  double int16_macs_per_s = 0;
   double fp32_macs_per_s = 0;
 };
 

@@ -1,4 +1,4 @@
-// AVX-512 with BF16, and AMX tiles of BF16.
+// AVX-512 with VNNI, and AMX tiles of BF16.
 #pragma once
 
 #include "kernels/cpu/isa_avx512.h"
@@ -26,7 +26,8 @@ struct IsaAmx : Isa {
     Tiles(const Tiles&) = delete;
     Tiles& operator=(const Tiles&) = delete;
 
-    // Adds 32 columns: `weights` [16 pairs][16 rows], `x` [tokens] of 64 bytes, `stride` apart.
+    // Adds 32 columns: `weights` [16 pairs][16 rows], `x` [tokens] of twice 64 bytes, which are
+    // added, `stride` apart.
     template <int kTiles>
     MILI_INLINE void Add(const void* weights, const std::byte* x, int64_t stride) {
       // The loads do not tell the compiler what they read.
@@ -63,13 +64,18 @@ struct IsaAmx : Isa {
     template <int kTile, int kTiles>
     MILI_INLINE void AddTile(const std::byte* x, int64_t stride) {
       x += kTile * 16 * stride;
-      if constexpr (kTile == kTiles - 1) {
+      AddProduct<kTile, kTile == kTiles - 1>(x, stride);
+      AddProduct<kTile, kTile == kTiles - 1>(x + 64, stride);
+    }
+
+    // The numbers of the tiles are part of the instruction.
+    template <int kTile, bool kIsLast>
+    MILI_INLINE void AddProduct(const std::byte* x, int64_t stride) {
+      if constexpr (kIsLast) {
         _tile_loadd(5, x, stride);
       } else {
         _tile_loadd(4, x, stride);
       }
-      // The numbers of the tiles are part of the instruction.
-      constexpr bool kIsLast = kTile == kTiles - 1;
       if constexpr (kTile == 0 && kIsLast) _tile_dpbf16ps(0, 5, 6);
       if constexpr (kTile == 0 && !kIsLast) _tile_dpbf16ps(0, 4, 6);
       if constexpr (kTile == 1 && kIsLast) _tile_dpbf16ps(1, 5, 6);

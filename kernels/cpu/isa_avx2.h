@@ -13,14 +13,12 @@ struct Isa {
   typedef int32_t I __attribute__((vector_size(32)));
   static constexpr int kLanes = 8;
   static constexpr int kTokenTile = 4;
-  static constexpr int kFloatRows = 2;
-  static constexpr int kFloatTokens = 4;
 #ifdef __AVXVNNI__
   static constexpr int kSignedOffset = 128;
 #else
   static constexpr int kSignedOffset = 0;
 #endif
-  static constexpr bool kHasBf16Dot = false;
+  static constexpr bool kHasWordDot = true;
 
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static MILI_INLINE float ReduceAdd(F v) {
@@ -76,12 +74,27 @@ struct Isa {
     return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
   }
 
+  static MILI_INLINE I LoadBytes(const uint8_t* p) {
+    return reinterpret_cast<I>(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static MILI_INLINE void StoreWords(int16_t* p, I v) {
+    const __m256i v32 = reinterpret_cast<__m256i>(v);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packs_epi32(_mm256_castsi256_si128(v32), _mm256_extracti128_si256(v32, 1)));
+  }
+
 #ifdef __AVXVNNI__
   static MILI_INLINE I Dot(I sum, I w, int32_t x) {
     return reinterpret_cast<I>(_mm256_dpbusd_avx_epi32(
         reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(w), _mm256_set1_epi32(x)));
   }
   static MILI_INLINE I DotSigned(I sum, I w, int32_t x) { return Dot(sum, w, x); }
+  static MILI_INLINE I DotWords(I sum, I w, int32_t x) {
+    return reinterpret_cast<I>(_mm256_dpwssd_avx_epi32(
+        reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(w), _mm256_set1_epi32(x)));
+  }
 #else
   // maddubs adds two products in 16 bits: 2 * 127 * 127 fits.
   static MILI_INLINE I SumOfPairs(I sum, __m256i pairs) {
@@ -97,6 +110,10 @@ struct Isa {
     const __m256i v = reinterpret_cast<__m256i>(w);
     return SumOfPairs(
         sum, _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_sign_epi8(_mm256_set1_epi32(x), v)));
+  }
+  static MILI_INLINE I DotWords(I sum, I w, int32_t x) {
+    const __m256i pairs = _mm256_madd_epi16(reinterpret_cast<__m256i>(w), _mm256_set1_epi32(x));
+    return sum + reinterpret_cast<I>(pairs);
   }
 #endif
 };

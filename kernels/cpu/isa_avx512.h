@@ -1,4 +1,4 @@
-// AVX-512 (F, BW, VL, DQ) with VNNI, and BF16 where the file is compiled for it: 16 lanes.
+// AVX-512 (F, BW, VL, DQ) with VNNI: 16 lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -13,15 +13,8 @@ struct Isa {
   typedef int32_t I __attribute__((vector_size(64)));
   static constexpr int kLanes = 16;
   static constexpr int kTokenTile = 8;
-  static constexpr int kFloatRows = 4;
-  static constexpr int kFloatTokens = 4;
   static constexpr int kSignedOffset = 128;
-#ifdef __AVX512BF16__
-  static constexpr bool kHasBf16Dot = true;
-  static constexpr int kBf16Tokens = 8;
-#else
-  static constexpr bool kHasBf16Dot = false;
-#endif
+  static constexpr bool kHasWordDot = true;
 
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static MILI_INLINE float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
@@ -59,12 +52,18 @@ struct Isa {
         reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(w), _mm512_set1_epi32(x)));
   }
   static MILI_INLINE I DotSigned(I sum, I w, int32_t x) { return Dot(sum, w, x); }
-#ifdef __AVX512BF16__
-  static MILI_INLINE F DotBf16(F sum, I w, int32_t x) {
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w),
-                            reinterpret_cast<__m512bh>(_mm512_set1_epi32(x)));
+  static MILI_INLINE I LoadBytes(const uint8_t* p) {
+    return reinterpret_cast<I>(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
-#endif
+  static MILI_INLINE void StoreWords(int16_t* p, I v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(v)));
+  }
+  static MILI_INLINE I DotWords(I sum, I w, int32_t x) {
+    return reinterpret_cast<I>(_mm512_dpwssd_epi32(
+        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(w), _mm512_set1_epi32(x)));
+  }
 };
 
 }  // namespace

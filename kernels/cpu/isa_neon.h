@@ -13,10 +13,8 @@ struct Isa {
   typedef int32_t I __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
   static constexpr int kTokenTile = 4;  // with more, g++ 12 spills
-  static constexpr int kFloatRows = 4;
-  static constexpr int kFloatTokens = 4;
   static constexpr int kSignedOffset = 0;
-  static constexpr bool kHasBf16Dot = false;
+  static constexpr bool kHasWordDot = false;
 
   static MILI_INLINE F Fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static MILI_INLINE float ReduceAdd(F v) { return vaddvq_f32(v); }
@@ -27,9 +25,6 @@ struct Isa {
   }
   static MILI_INLINE int32_t ReduceMaxInt(I v) { return vmaxvq_s32(v); }
   static MILI_INLINE int32_t ReduceAddInt(I v) { return vaddvq_s32(v); }
-  static MILI_INLINE F ReduceRows(const F* rows) {
-    return vpaddq_f32(vpaddq_f32(rows[0], rows[1]), vpaddq_f32(rows[2], rows[3]));
-  }
 
   static MILI_INLINE F LoadHalf(const void* p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(static_cast<const uint16_t*>(p))));

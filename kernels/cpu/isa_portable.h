@@ -11,10 +11,8 @@ struct Isa {
   typedef int32_t I __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
   static constexpr int kTokenTile = 4;
-  static constexpr int kFloatRows = 2;
-  static constexpr int kFloatTokens = 4;
   static constexpr int kSignedOffset = 0;
-  static constexpr bool kHasBf16Dot = false;
+  static constexpr bool kHasWordDot = false;
 
   // Rounded twice: there may be no fused operation.
   static MILI_INLINE F Fma(F a, F b, F c) { return a * b + c; }

@@ -42,10 +42,7 @@ struct Choice {
 // Best first. The compiler's check of a CPU includes that the operating system saves its registers.
 constexpr Choice kChoices[] = {
 #if defined(__x86_64__)
-    {"amx", [] { return FindCpuKernels("avx512_bf16") && HasAmx(); }, AmxKernels},
-    {"avx512_bf16",
-     [] { return FindCpuKernels("avx512_vnni") && __builtin_cpu_supports("avx512bf16"); },
-     Avx512Bf16Kernels},
+    {"amx", [] { return FindCpuKernels("avx512_vnni") && HasAmx(); }, AmxKernels},
     {"avx512_vnni",
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

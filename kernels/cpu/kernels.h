@@ -10,7 +10,7 @@ namespace mili::kernels {
 // The best table this CPU can run. Never fails: "portable" runs anywhere.
 const CpuKernels& BestCpuKernels();
 
-// The table of that name ("avx512_bf16", "avx512_vnni", "avx_vnni", "avx2", "neon_dot",
+// The table of that name ("avx512_vnni", "avx_vnni", "avx2", "neon_dot",
 // "portable"), or null if there is none or this CPU cannot run it.
 const CpuKernels* FindCpuKernels(const char* name);
 

@@ -1,106 +1,98 @@
-// Linear with fp32, fp16 or bf16 weights and fp32 activations. Sum of one output, for every batch
-// size: element k goes to lane k % kLanes by fma, the lanes are added once at the end.
+// Linear with packed fp32, fp16 or bf16 weights and fp32 activations. Sum of one output, for every
+// number of tokens beside it: over runs of 512 columns in order, the sum of their even columns plus
+// that of their odd ones, each by fma in order.
 #pragma once
 
-#include "kernels/cpu/vec.h"
-#include "kernels/params.h"
+#include "kernels/cpu/linear_output_inl.h"
+#include "kernels/cpu/packed.h"
+#include "kernels/cpu/panel_inl.h"
+#include "kernels/cpu/unpack_inl.h"
 
 namespace mili::kernels {
 namespace {
 
-template <typename Isa>
-struct F32Weights {
-  static constexpr int kBytes = 4;
-  static MILI_INLINE typename Isa::F Load(const uint8_t* p) { return LoadAs<typename Isa::F>(p); }
-};
+// Columns whose weights stay in L1 while every panel meets them.
+constexpr int64_t kFloatTileColumns = 512;
 
-template <typename Isa>
-struct F16Weights {
-  static constexpr int kBytes = 2;
-  static MILI_INLINE typename Isa::F Load(const uint8_t* p) { return Isa::LoadHalf(p); }
-};
-
-template <typename Isa>
-struct Bf16Weights {
-  static constexpr int kBytes = 2;
-  static MILI_INLINE typename Isa::F Load(const uint8_t* p) { return Isa::LoadBf16(p); }
-};
-
-// kRows rows x kTokens tokens. `w` is the first row, `x` the first token, `y` their output. With
-// kPrefetch the rows behind these, which come next, are called for.
-template <typename Isa, typename W, int kRows, int kTokens, bool kPrefetch>
-void FloatTile(const uint8_t* w, const float* x, int64_t k, float* y, int64_t y_stride,
-               const float* bias) {
+// kLanes rows of a group: columns 2 i and 2 i + 1.
+template <typename Isa, DType kType>
+struct FloatPairs {
   using F = typename Isa::F;
-  F sums[kRows][kTokens] = {};
-  const int64_t whole = k / Isa::kLanes * Isa::kLanes;
-  for (int64_t i = 0; i < whole; i += Isa::kLanes) {
-    if constexpr (kPrefetch) {
-      const uint8_t* next = w + kRows * (k + i) * W::kBytes;
-#pragma GCC unroll 8
-      for (int b = 0; b < kRows * Isa::kLanes * W::kBytes; b += 64) __builtin_prefetch(next + b);
-    }
-    F xs[kTokens];
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) xs[t] = LoadF<Isa>(x + t * k + i);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const F weights = W::Load(w + (r * k + i) * W::kBytes);
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) sums[r][t] = Isa::Fma(weights, xs[t], sums[r][t]);
-    }
-  }
-  if (whole < k) {
-    for (int r = 0; r < kRows; ++r) {
-      uint8_t rest[Isa::kLanes * W::kBytes] = {};
-      __builtin_memcpy(rest, w + (r * k + whole) * W::kBytes, (k - whole) * W::kBytes);
-      for (int t = 0; t < kTokens; ++t) {
-        const F xs = LoadFirst<Isa>(x + t * k + whole, k - whole);
-        sums[r][t] = Isa::Fma(W::Load(rest), xs, sums[r][t]);
-      }
+  using I = typename Isa::I;
+  static constexpr int64_t kPairBytes = kType == DType::kF32 ? 128 : 64;
+
+  MILI_INLINE FloatPairs(const std::byte* group, int64_t row)
+      : base(reinterpret_cast<const uint8_t*>(group) + row * (kType == DType::kF16 ? 2 : 4)) {}
+
+  MILI_INLINE void Load(int64_t i, F* even, F* odd) const {
+    const uint8_t* pair = base + i * kPairBytes;
+    if constexpr (kType == DType::kF32) {
+      *even = LoadAs<F>(pair);
+      *odd = LoadAs<F>(pair + 64);
+    } else if constexpr (kType == DType::kF16) {
+      *even = Isa::LoadHalf(pair);
+      *odd = Isa::LoadHalf(pair + 32);
+    } else {
+      const I both = LoadAs<I>(pair);
+      *even = reinterpret_cast<F>(both << 16);
+      *odd = reinterpret_cast<F>(both & static_cast<int>(0xffff0000));
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
+  MILI_INLINE void Prefetch(int64_t i) const {
+    const uint8_t* next = base + i * kPairBytes + kPrefetchBytes;
+    __builtin_prefetch(next);
+    if constexpr (kPairBytes == 128) __builtin_prefetch(next + 64);
+  }
+
+  const uint8_t* const base;
+};
+
+// Adds columns [begin, end) of kTokens tokens, whose rows of `cols` start at x, to the sums; begin
+// is even, end too but at the end of the row.
+template <typename Isa, DType kType, int kTokens>
+MILI_INLINE void AddColumns(const FloatPairs<Isa, kType>& weights, const float* x, int64_t cols,
+                            int64_t begin, int64_t end, typename Isa::F (&sums)[kTokens]) {
+  using F = typename Isa::F;
+  F evens[kTokens] = {}, odds[kTokens] = {};
+  F even, odd;
+  int64_t i = begin;
+  for (; i + 2 <= end; i += 2) {
+    weights.Prefetch(i / 2);
+    weights.Load(i / 2, &even, &odd);
+#pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      const float sum = Isa::ReduceAdd(sums[r][t]);
-      y[t * y_stride + r] = bias == nullptr ? sum : sum + bias[r];
+      evens[t] = Isa::Fma(even, Broadcast<Isa>(x[t * cols + i]), evens[t]);
+      odds[t] = Isa::Fma(odd, Broadcast<Isa>(x[t * cols + i + 1]), odds[t]);
     }
   }
+  if (i < end) {
+    weights.Load(i / 2, &even, &odd);
+    for (int t = 0; t < kTokens; ++t) {
+      evens[t] = Isa::Fma(even, Broadcast<Isa>(x[t * cols + i]), evens[t]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) sums[t] += evens[t] + odds[t];
 }
 
-template <typename Isa, typename W, int kRows>
-void FloatRowGroup(const LinearParams& p, const LinearPart& part, int64_t row, int64_t first_token,
-                   int64_t last_token) {
-  const int64_t k = part.weight.cols;
-  const auto* w = reinterpret_cast<const uint8_t*>(part.weight.data) + row * k * W::kBytes;
-  const float* bias = part.bias == nullptr ? nullptr : part.bias + row;
-  const auto tile = [&](auto run, int64_t t) {
-    run(w, p.x + t * k, k, part.y + t * part.y_stride + row, part.y_stride, bias);
-  };
-  int64_t t = first_token;
-  if (last_token - t < Isa::kFloatTokens) {
-    tile(FloatTile<Isa, W, kRows, 1, true>, t++);
-  } else {
-    tile(FloatTile<Isa, W, kRows, Isa::kFloatTokens, true>, t);
-    t += Isa::kFloatTokens;
+// kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last of all.
+template <typename Isa, DType kType>
+void FloatRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_t begin,
+               int64_t end) {
+  const int64_t cols = p.in_features;
+  const FloatPairs<Isa, kType> weights(
+      part.weight.data + row / kPackedRows * PackedGroupBytes(kType, cols), row % kPackedRows);
+  const OutputRows out = OutputRowsOf(part, row);
+  for (int64_t first = 0; first < cols; first += kFloatTileColumns) {
+    const int64_t last = MinOf(first + kFloatTileColumns, cols);
+    ForEachPanel<Isa::kTokenTile>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
+      constexpr int kTokens = decltype(size)::kValue;
+      typename Isa::F sums[kTokens];
+      LoadSums<Isa>(out, token, first == 0, sums);
+      AddColumns<Isa, kType, kTokens>(weights, p.x + token * cols, cols, first, last, sums);
+      StoreSums<Isa>(out, token, last == cols, sums);
+    });
   }
-  for (; t + Isa::kFloatTokens <= last_token; t += Isa::kFloatTokens) {
-    tile(FloatTile<Isa, W, kRows, Isa::kFloatTokens, false>, t);
-  }
-  for (; t < last_token; ++t) tile(FloatTile<Isa, W, kRows, 1, false>, t);
-}
-
-// Rows [begin, end) of a part for tokens [first_token, last_token).
-template <typename Isa, typename W>
-void FloatRows(const LinearParams& p, const LinearPart& part, int64_t begin, int64_t end,
-               int64_t first_token, int64_t last_token) {
-  int64_t row = begin;
-  for (; row + Isa::kFloatRows <= end; row += Isa::kFloatRows) {
-    FloatRowGroup<Isa, W, Isa::kFloatRows>(p, part, row, first_token, last_token);
-  }
-  for (; row < end; ++row) FloatRowGroup<Isa, W, 1>(p, part, row, first_token, last_token);
 }
 
 }  // namespace

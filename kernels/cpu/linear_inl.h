@@ -1,10 +1,10 @@
 // Linear: the split over threads and token blocks, and the choice of the code for a weight type.
 #pragma once
 
-#include "kernels/cpu/linear_bf16_inl.h"
 #include "kernels/cpu/linear_float_inl.h"
 #include "kernels/cpu/linear_quant_inl.h"
 #include "kernels/cpu/linear_tiles_inl.h"
+#include "kernels/cpu/linear_words_inl.h"
 #include "kernels/cpu/row_ops_inl.h"
 #include "kernels/cpu/share_inl.h"
 
@@ -16,12 +16,6 @@ namespace {
 constexpr int64_t kTokenBlockBytes = 512 << 10;
 
 // kLanes rows of a part, from `row` on, as many as there are, for tokens [begin, end).
-template <typename Isa, typename W>
-void FloatRowBlock(const LinearParams& p, const LinearPart& part, int64_t row, int64_t begin,
-                   int64_t end) {
-  FloatRows<Isa, W>(p, part, row, MinOf(row + Isa::kLanes, part.weight.rows), begin, end);
-}
-
 using RowBlockFunction = void (*)(const LinearParams&, const LinearPart&, int64_t, int64_t,
                                   int64_t);
 
@@ -29,16 +23,16 @@ template <typename Isa>
 RowBlockFunction RowBlockOf(DType dtype) {
   switch (dtype) {
     case DType::kF32:
-      return FloatRowBlock<Isa, F32Weights<Isa>>;
+      return FloatRows<Isa, DType::kF32>;
     case DType::kF16:
-      return FloatRowBlock<Isa, F16Weights<Isa>>;
+      return FloatRows<Isa, DType::kF16>;
     case DType::kBF16:
       if constexpr (HasTiles<Isa>) {
         return TileRows<Isa>;
-      } else if constexpr (Isa::kHasBf16Dot) {
-        return Bf16Rows<Isa>;
+      } else if constexpr (Isa::kHasWordDot) {
+        return WordRows<Isa>;
       } else {
-        return FloatRowBlock<Isa, Bf16Weights<Isa>>;
+        return FloatRows<Isa, DType::kBF16>;
       }
     case DType::kQ8_0:
       return QuantRows<Isa, DType::kQ8_0>;
@@ -61,29 +55,35 @@ RowBlockFunction RowBlockOf(DType dtype) {
 }
 
 // How a matrix is multiplied.
-enum class WeightKind { kFloat, kBf16Pairs, kQuantized };
+enum class WeightKind { kFloat, kWords, kTiles, kQuantized };
 
 template <typename Isa>
 constexpr WeightKind KindOf(DType dtype) {
-  if (dtype == DType::kBF16 && Isa::kHasBf16Dot) return WeightKind::kBf16Pairs;
-  return IsQuantized(dtype) ? WeightKind::kQuantized : WeightKind::kFloat;
-}
-
-template <typename Isa>
-size_t PackedBytesOf(DType dtype, int64_t rows, int64_t cols) {
-  return KindOf<Isa>(dtype) == WeightKind::kFloat ? 0 : PackedBytes(dtype, rows, cols);
+  if (IsQuantized(dtype)) return WeightKind::kQuantized;
+  if (dtype == DType::kBF16 && HasTiles<Isa>) return WeightKind::kTiles;
+  return dtype == DType::kBF16 && Isa::kHasWordDot ? WeightKind::kWords : WeightKind::kFloat;
 }
 
 // Bytes of one token's activations, prepared for weights of a kind.
 MILI_INLINE int64_t TokenBytes(WeightKind kind, int64_t cols) {
-  if (kind == WeightKind::kQuantized) return PanelTokenBytes(cols);
-  return kind == WeightKind::kBf16Pairs ? Bf16TokenBytes(cols) : 4 * cols;
+  switch (kind) {
+    case WeightKind::kQuantized:
+      return PanelTokenBytes(cols);
+    case WeightKind::kTiles:
+      return TileTokenBytes(cols);
+    case WeightKind::kWords:
+      return WordTokenBytes(cols);
+    case WeightKind::kFloat:
+      break;
+  }
+  return 4 * cols;  // as they are
 }
 
+template <typename Isa>
 size_t LinearWorkspaceBytes(int64_t num_tokens, int64_t in_features) {
-  return static_cast<size_t>(num_tokens *
-                             MaxOf(TokenBytes(WeightKind::kQuantized, in_features + 31),
-                                   TokenBytes(WeightKind::kBf16Pairs, in_features)));
+  return static_cast<size_t>(
+      num_tokens *
+      MaxOf(PanelTokenBytes(in_features + 31), TokenBytes(KindOf<Isa>(DType::kBF16), in_features)));
 }
 
 MILI_INLINE int64_t NumRowBlocks(const LinearPart& part, int64_t rows) {
@@ -152,18 +152,17 @@ void Prepare(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
     });
   }
   if constexpr (HasTiles<Isa>) {
-    if (kind == WeightKind::kBf16Pairs) {
+    if (kind == WeightKind::kTiles) {
       return PrepareTokens<Isa, 1>(p, pool, [&](int64_t t, int64_t, auto) {
-        RoundRow<Isa>(x_of(t), cols, panels + t * Bf16TokenBytes(cols));
+        SplitRow<Isa>(x_of(t), cols, panels + t * TileTokenBytes(cols));
       });
     }
-  } else if constexpr (Isa::kHasBf16Dot) {
-    if (kind == WeightKind::kBf16Pairs) {
-      return PrepareTokens<Isa, Isa::kBf16Tokens>(
-          p, pool, [&](int64_t t, int64_t first, auto size) {
-            RoundToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
-                                         panels + first * Bf16TokenBytes(cols));
-          });
+  } else if constexpr (Isa::kHasWordDot) {
+    if (kind == WeightKind::kWords) {
+      return PrepareTokens<Isa, Isa::kTokenTile>(p, pool, [&](int64_t t, int64_t first, auto size) {
+        WordToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
+                                    panels + first * WordTokenBytes(cols));
+      });
     }
   }
   if (p.norm != nullptr) AddRmsNorm<Isa>(*p.norm, pool);
@@ -197,7 +196,7 @@ void Linear(const LinearParams& p, ParallelFor& pool) {
   LinearParams of_kind = p;
   bool has_mixed_silu = p.silu_mul;
   for (const WeightKind kind :
-       {WeightKind::kQuantized, WeightKind::kBf16Pairs, WeightKind::kFloat}) {
+       {WeightKind::kQuantized, WeightKind::kTiles, WeightKind::kWords, WeightKind::kFloat}) {
     of_kind.num_parts = 0;
     for (int i = 0; i < p.num_parts; ++i) {
       if (KindOf<Isa>(p.parts[i].weight.dtype) != kind) continue;

@@ -1,11 +1,14 @@
-// Linear with packed BF16 weights on AMX tiles. Activations are rounded to BF16; a tile instruction
-// adds 32 columns to an output at once, its sums of the even and of the odd ones apart, so one
-// output has the same bits whatever the number of tokens and rows beside it.
-// Tiles 0-3 hold the sums of up to 64 tokens and 16 rows, 4 and 5 activations (5: those of the last
-// tokens), 6 weights, whose packed form is what the instruction wants.
+// Linear with packed BF16 weights on AMX tiles. An activation is the sum of two BF16, itself
+// rounded and what that leaves, rounded; a tile instruction adds 32 columns of one of them to an
+// output at once, its sums of the even and of the odd columns apart, so one output has the same
+// bits whatever the number of tokens and rows beside it. Tiles 0-3 hold the sums of up to 64 tokens
+// and 16 rows, 4 and 5 activations (5: those of the last tokens), 6 weights, whose packed form is
+// what the instruction wants.
 #pragma once
 
-#include "kernels/cpu/linear_bf16_inl.h"
+#include "kernels/cpu/linear_output_inl.h"
+#include "kernels/cpu/packed.h"
+#include "kernels/cpu/unpack_inl.h"
 
 namespace mili::kernels {
 namespace {
@@ -20,16 +23,24 @@ concept HasTiles = requires {
   typename Isa::Tiles;
 };
 
-// Writes one token's activations, rounded, with zeros up to whole tiles.
+// Whole tiles, 64 bytes of rounded activations and 64 of what that leaves in turn.
+MILI_INLINE int64_t TileTokenBytes(int64_t cols) {
+  return (cols + kTileColumnsOfBf16 - 1) / kTileColumnsOfBf16 * 128;
+}
+
+// Writes one token's activations, with zeros up to whole tiles.
 template <typename Isa>
-void RoundRow(const float* x, int64_t cols, std::byte* to) {
-  for (int64_t i = 0; i < cols; i += Isa::kLanes) {
-    const int64_t count = MinOf(cols - i, Isa::kLanes);
-    Isa::StoreBf16(to + 2 * i,
-                   count == Isa::kLanes ? LoadF<Isa>(x + i) : LoadFirst<Isa>(x + i, count));
+void SplitRow(const float* x, int64_t cols, std::byte* to) {
+  using F = typename Isa::F;
+  for (int64_t first = 0; first < cols; first += kTileColumnsOfBf16, to += 128) {
+    for (int64_t i = 0; i < kTileColumnsOfBf16; i += Isa::kLanes) {
+      const int64_t left = MaxOf(cols - first - i, 0);
+      const F v = left >= Isa::kLanes ? LoadF<Isa>(x + first + i)
+                                      : LoadFirst<Isa>(left > 0 ? x + first + i : x, left);
+      Isa::StoreBf16(to + 2 * i, v);
+      Isa::StoreBf16(to + 64 + 2 * i, v - Isa::LoadBf16(to + 2 * i));
+    }
   }
-  const int64_t written = (cols + Isa::kLanes - 1) / Isa::kLanes * Isa::kLanes * 2;
-  __builtin_memset(to + written, 0, Bf16TokenBytes(cols) - written);
 }
 
 // 16 rows for kTiles tiles of tokens, of which the last has `num_last`.
@@ -37,10 +48,10 @@ template <typename Isa, int kTiles>
 void MultiplyTiles(const uint8_t* weights, const std::byte* x, int64_t cols, int num_last,
                    float* sums) {
   typename Isa::Tiles tiles(kTiles, num_last);
-  const int64_t stride = Bf16TokenBytes(cols);
+  const int64_t stride = TileTokenBytes(cols);
   const int64_t num_pairs = (cols + 1) / 2;
   alignas(64) uint8_t rest[kTileBytes];
-  for (int64_t first = 0; first < num_pairs; first += 16, x += 64, weights += kTileBytes) {
+  for (int64_t first = 0; first < num_pairs; first += 16, x += 128, weights += kTileBytes) {
     const int64_t left = num_pairs - first;
     const uint8_t* w = weights;
     if (left < 16) {
@@ -70,7 +81,7 @@ void TileRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_
     const auto num_tokens = static_cast<int>(MinOf(end - token, kMaxTokenTiles * kTileTokens));
     const int num_tiles = (num_tokens + kTileTokens - 1) / kTileTokens;
     const int num_last = num_tokens - (num_tiles - 1) * kTileTokens;
-    const std::byte* x = p.workspace + token * Bf16TokenBytes(cols);
+    const std::byte* x = p.workspace + token * TileTokenBytes(cols);
     switch (num_tiles) {
       case 1:
         MultiplyTiles<Isa, 1>(weights, x, cols, num_last, sums);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/packed_words.h"
 #include "kernels/reference/dequant.h"
 #include "kernels/reference/embed.h"
 #include "kernels/reference/share.h"
@@ -185,19 +186,19 @@ void MoveKBlock(DType dtype, uint8_t* in_row, const RowPlaces& to) {
 }
 
 template <bool kPack>
-void MoveBf16Row(uint8_t* in_row, const Columns& columns, const Lanes<uint32_t>& to) {
-  const int64_t num_pairs = (columns.end - columns.begin) / 2;
-  MoveDwords<kPack>(in_row, to, columns.begin / 2, num_pairs);
-  if (columns.end % 2 == 0) return;
-  Move<kPack>(in_row + 4 * num_pairs, to.At(columns.end / 2), 2);
+void MoveFloats(DType dtype, uint8_t* in_row, const Columns& columns, uint8_t* group, int64_t row) {
+  const int64_t count = columns.end - columns.begin;
+  const Lanes<uint32_t> to(group, row);
+  if (dtype == DType::kF32) return MoveDwords<kPack>(in_row, to, columns.begin, count);
+  if (dtype == DType::kF16) return MoveHalves<kPack>(in_row, group, row, columns.begin, count);
+  MoveDwords<kPack>(in_row, to, columns.begin / 2, count / 2);
+  if (count % 2 != 0) Move<kPack>(in_row + 2 * (count - 1), to.At(columns.end / 2), 2);
 }
 
 // Moves `columns` of a row; `in_row` is where the first of them lies.
 template <bool kPack>
 void MoveRow(DType dtype, uint8_t* in_row, const Columns& columns, uint8_t* group, int64_t row) {
-  if (dtype == DType::kBF16) {
-    return MoveBf16Row<kPack>(in_row, columns, Lanes<uint32_t>(group, row));
-  }
+  if (!IsQuantized(dtype)) return MoveFloats<kPack>(dtype, in_row, columns, group, row);
   const PackedUnit unit = PackedUnitOf(dtype, columns.num_all);
   const int64_t unit_cols = unit.num_blocks * 32;
   for (int64_t i = columns.begin / unit_cols; i < columns.end / unit_cols; ++i) {
@@ -220,19 +221,27 @@ void DequantizePackedRow(const Matrix& packed, int64_t row, float* out) {
                 row / kRows * PackedGroupBytes(packed.dtype, packed.cols);
   for (int64_t begin = 0; begin < packed.cols; begin += kColumns) {
     const int64_t end = std::min(begin + kColumns, packed.cols);
-    uint8_t stored[kColumns * 2];
+    uint8_t stored[kColumns * 4];
     MoveRow<false>(packed.dtype, stored, {begin, end, packed.cols}, group, row % kRows);
     Dequantize(packed.dtype, reinterpret_cast<const std::byte*>(stored), end - begin, out + begin);
   }
 }
 
-}  // namespace
-
-size_t PackedBytes(DType dtype, int64_t rows, int64_t cols) {
-  return static_cast<size_t>((rows + kRows - 1) / kRows * PackedGroupBytes(dtype, cols));
+bool IsWords(Bf16Layout bf16, DType dtype) {
+  return dtype == DType::kBF16 && bf16 == Bf16Layout::kWords;
 }
 
-void PackRows(DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols, std::byte* to) {
+}  // namespace
+
+size_t PackedBytes(Bf16Layout bf16, DType dtype, int64_t rows, int64_t cols) {
+  const int64_t group_bytes =
+      IsWords(bf16, dtype) ? WordGroupBytes(cols) : PackedGroupBytes(dtype, cols);
+  return static_cast<size_t>((rows + kRows - 1) / kRows * group_bytes);
+}
+
+void PackRows(Bf16Layout bf16, DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols,
+              std::byte* to) {
+  if (IsWords(bf16, dtype)) return PackWordRows(rows, num_rows, cols, to);
   const int64_t group_bytes = PackedGroupBytes(dtype, cols);
   const auto row_bytes = static_cast<int64_t>(RowBytes(dtype, cols));
   for (int64_t row = 0; row < num_rows; ++row) {
@@ -245,11 +254,16 @@ void PackRows(DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols
   }
 }
 
-void EmbedPacked(const EmbedParams& p, ParallelFor& pool) {
+void EmbedPacked(Bf16Layout bf16, const EmbedParams& p, ParallelFor& pool) {
   if (!p.table.is_packed) return reference::Embed(p, pool);
   ForEachShare(pool, p.num_tokens, p.table.cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      DequantizePackedRow(p.table, p.token_ids[t], p.out + t * p.table.cols);
+      float* out = p.out + t * p.table.cols;
+      if (IsWords(bf16, p.table.dtype)) {
+        UnpackWordRow(p.table, p.token_ids[t], out);
+      } else {
+        DequantizePackedRow(p.table, p.token_ids[t], out);
+      }
     }
   });
 }

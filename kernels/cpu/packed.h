@@ -11,7 +11,8 @@
 //             Q6: [b][2][16] dwords, bits 8 i + 2 k .. are bits 4, 5 of column 16 h + 4 k + i
 //   weights   [b][8][16] dwords of 4 columns (Q8_0), or [b][4][16] dwords of nibbles: the low ones
 //             of dword j are columns 4 j .. 4 j + 3, the high ones 16 columns on
-// BF16: [columns / 2][16] dwords of two columns; an odd last column is followed by a zero.
+// BF16: [columns / 2][16] dwords of two columns. F16: [columns][16] halves, F32: [columns][16]. An
+// odd last column is followed by zeros.
 #pragma once
 
 #include "kernels/params.h"
@@ -38,20 +39,22 @@ constexpr PackedUnit PackedUnitOf(DType dtype, int64_t cols) {
   return unit;
 }
 
-// Bytes of a group of a quantised type or BF16.
 constexpr int64_t PackedGroupBytes(DType dtype, int64_t cols) {
-  if (dtype == DType::kBF16) return kPackedRows * 4 * ((cols + 1) / 2);
-  return kPackedRows * static_cast<int64_t>(RowBytes(dtype, cols));
+  const int64_t whole = IsQuantized(dtype) ? cols : (cols + 1) / 2 * 2;
+  return kPackedRows * static_cast<int64_t>(RowBytes(dtype, whole));
 }
 
-// Bytes of a packed matrix of a quantised type or BF16.
-size_t PackedBytes(DType dtype, int64_t rows, int64_t cols);
+// What a table wants of BF16: pairs as above, or kernels/cpu/packed_words.h.
+enum class Bf16Layout { kPairs, kWords };
 
-// Moves `num_rows` rows of a quantised type or BF16 into groups at `to`: whole groups but for the
-// end of the matrix. `rows` and `to` do not overlap.
-void PackRows(DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols, std::byte* to);
+size_t PackedBytes(Bf16Layout bf16, DType dtype, int64_t rows, int64_t cols);
+
+// Lays `num_rows` rows out in groups at `to`: whole groups but for the end of the matrix. `rows`
+// and `to` do not overlap.
+void PackRows(Bf16Layout bf16, DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols,
+              std::byte* to);
 
 // Embed for a table that may be packed.
-void EmbedPacked(const EmbedParams& p, ParallelFor& pool);
+void EmbedPacked(Bf16Layout bf16, const EmbedParams& p, ParallelFor& pool);
 
 }  // namespace mili::kernels

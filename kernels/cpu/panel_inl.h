@@ -23,15 +23,21 @@ static_assert(sizeof(PanelBlock<1>) == kPanelBytesAToken);
 
 MILI_INLINE int64_t PanelTokenBytes(int64_t cols) { return cols / 32 * kPanelBytesAToken; }
 
-// Quantises 16 elements and returns their sum as int8. A block with a NaN or an infinity gets the
-// scale NaN, so that its row fails alone and visibly.
-template <typename Isa>
-MILI_INLINE int32_t QuantizeBlock(const float* x, int8_t* q, float* block_scale) {
-  using F = typename Isa::F;
+// What turns a block of activations into integers: they are x * inverse, rounded, and stand for
+// themselves times unit.
+struct BlockScale {
+  float unit;
+  float inverse;
+  bool is_finite;
+};
+
+// So that kCount elements become integers within +-kMax. A block with a NaN or an infinity gets the
+// unit NaN, so that its row fails alone and visibly.
+template <typename Isa, int kCount, int kMax>
+MILI_INLINE BlockScale ScaleOf(const float* x) {
   using I = typename Isa::I;
-  constexpr int kVectors = 16 / Isa::kLanes;
   I largest = {};
-  for (int i = 0; i < kVectors; ++i) {
+  for (int i = 0; i < kCount / Isa::kLanes; ++i) {
     const I bits = LoadAs<I>(x + i * Isa::kLanes) & 0x7fffffff;
     largest = bits > largest ? bits : largest;  // as integers a NaN is above all
   }
@@ -39,14 +45,28 @@ MILI_INLINE int32_t QuantizeBlock(const float* x, int8_t* q, float* block_scale)
   const bool is_finite = max_bits < 0x7f800000;
   float max;
   __builtin_memcpy(&max, &max_bits, sizeof(max));
-  *block_scale = is_finite ? max / 127.0f : __builtin_nanf("");
-  // Below 1e-36 the inverse would overflow: such a block is 0.
-  const float inverse = is_finite && max > 1e-36f ? 127.0f / max : 0.0f;
-  I sum = {};
-  for (int i = 0; i < kVectors; ++i) {
-    const F shifted = (is_finite ? LoadF<Isa>(x + i * Isa::kLanes) : F{}) * inverse + 12582912.0f;
-    const I rounded = reinterpret_cast<I>(shifted) - 0x4B400000;
-    Isa::StoreBytes(q + i * Isa::kLanes, rounded);
+  constexpr auto kLargest = static_cast<float>(kMax);
+  // Below 1e-34 the inverse would overflow: such a block is 0.
+  return {is_finite ? max / kLargest : __builtin_nanf(""),
+          is_finite && max > 1e-34f ? kLargest / max : 0.0f, is_finite};
+}
+
+template <typename Isa>
+MILI_INLINE typename Isa::I RoundScaled(const float* x, const BlockScale& scale) {
+  using F = typename Isa::F;
+  const F shifted = (scale.is_finite ? LoadF<Isa>(x) : F{}) * scale.inverse + 12582912.0f;
+  return reinterpret_cast<typename Isa::I>(shifted) - 0x4B400000;
+}
+
+// Quantises 16 elements and returns their sum as int8.
+template <typename Isa>
+MILI_INLINE int32_t QuantizeBlock(const float* x, int8_t* q, float* block_scale) {
+  const BlockScale scale = ScaleOf<Isa, 16, 127>(x);
+  *block_scale = scale.unit;
+  typename Isa::I sum = {};
+  for (int i = 0; i < 16; i += Isa::kLanes) {
+    const typename Isa::I rounded = RoundScaled<Isa>(x + i, scale);
+    Isa::StoreBytes(q + i, rounded);
     sum += rounded;
   }
   return Isa::ReduceAddInt(sum);

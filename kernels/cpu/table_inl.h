@@ -11,15 +11,35 @@ namespace mili::kernels {
 namespace {
 
 template <typename Isa>
+constexpr Bf16Layout kBf16Layout = KindOf<Isa>(DType::kBF16) == WeightKind::kWords
+                                       ? Bf16Layout::kWords
+                                       : Bf16Layout::kPairs;
+
+template <typename Isa>
+size_t PackedBytesOf(DType dtype, int64_t rows, int64_t cols) {
+  return PackedBytes(kBf16Layout<Isa>, dtype, rows, cols);
+}
+
+template <typename Isa>
+void PackRowsOf(DType dtype, const std::byte* rows, int64_t num_rows, int64_t cols, std::byte* to) {
+  PackRows(kBf16Layout<Isa>, dtype, rows, num_rows, cols, to);
+}
+
+template <typename Isa>
+void EmbedOf(const EmbedParams& p, ParallelFor& pool) {
+  EmbedPacked(kBf16Layout<Isa>, p, pool);  // copies a few rows: nothing to gain
+}
+
+template <typename Isa>
 constexpr CpuKernels MakeTable(const char* name) {
   return {
       .name = name,
       .kv_dtype = DType::kBF16,
       .packed_bytes = PackedBytesOf<Isa>,
-      .pack = PackRows,
-      .embed = EmbedPacked,  // copies a few rows: nothing to gain
+      .pack = PackRowsOf<Isa>,
+      .embed = EmbedOf<Isa>,
       .add_rms_norm = AddRmsNorm<Isa>,
-      .linear_workspace_bytes = LinearWorkspaceBytes,
+      .linear_workspace_bytes = LinearWorkspaceBytes<Isa>,
       .linear = Linear<Isa>,
       .qkv_prepare = QkvPrepare<Isa>,
       .paged_attention = PagedAttention<Isa>,

@@ -7,7 +7,6 @@
 namespace mili::kernels {
 
 const CpuKernels& AmxKernels();
-const CpuKernels& Avx512Bf16Kernels();
 const CpuKernels& Avx512VnniKernels();
 const CpuKernels& AvxVnniKernels();
 const CpuKernels& Avx2Kernels();

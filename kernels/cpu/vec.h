@@ -8,11 +8,11 @@
 //   static constexpr int kLanes;        // fp32 lanes of F and int32 lanes of I
 //   static constexpr int kTokenTile;    // tokens of which sums, products and integer dot products
 //                                       // fit the registers
-//   static constexpr int kFloatRows;    // rows x kFloatTokens sums fit the registers
-//   static constexpr int kFloatTokens;
 //   static constexpr int kSignedOffset; // what DotSigned wants added to signed weights: 128 or 0
-//   static constexpr bool kHasBf16Dot;  // then also kBf16Tokens, tokens of its sums, and
-//   F DotBf16(F sum, I w, int32_t x);   // lane i += 2 bf16 of w . 2 of x
+//   static constexpr bool kHasWordDot;  // then also
+//   I DotWords(I sum, I w, int32_t x);  // lane i += 2 int16 of w . 2 of x
+//   void StoreWords(int16_t*, I);       // the lanes, which fit 16 bits
+//   I LoadBytes(const uint8_t*);        // lane i = byte i
 //   F Fma(F a, F b, F c);                              // a * b + c
 //   float ReduceAdd(F), ReduceMax(F);                  // in a fixed order
 //   int32_t ReduceMaxInt(I), ReduceAddInt(I);

@@ -68,11 +68,11 @@ def main():
     result = run(options)
     context = result["context"]
     limits = {key: float(context[key]) for key in
-              ("read_bytes_per_s", "int8_macs_per_s", "bf16_macs_per_s", "fp32_macs_per_s")}
+              ("read_bytes_per_s", "int8_macs_per_s", "int16_macs_per_s", "fp32_macs_per_s")}
     rows = [to_row(benchmark) for benchmark in result["benchmarks"]]
     print(f"{measure.machine()}; {context['table']} on {context['threads']} threads; read "
           f"{limits['read_bytes_per_s'] / 1e9:.1f} GB/s; peak GMAC/s: int8 "
-          f"{limits['int8_macs_per_s'] / 1e9:.0f}, bf16 {limits['bf16_macs_per_s'] / 1e9:.0f}, fp32 "
+          f"{limits['int8_macs_per_s'] / 1e9:.0f}, int16 {limits['int16_macs_per_s'] / 1e9:.0f}, fp32 "
           f"{limits['fp32_macs_per_s'] / 1e9:.0f} (0: no such instruction)\n")
     print_table(rows)
     if options.save:

@@ -105,13 +105,13 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .help = "Which kernels compute: vectorised ones, or plain fp32 loops that define what "
                      "is right.",
              .choices = {"fast", "reference"}});
-  table.Add({.name = "cpu-isa",
-             .target = &flags.cpu_isa,
-             .value_name = "auto|amx|avx512_bf16|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
-             .help = "Instruction set of the fast kernels; auto takes the best that this machine "
-                     "has.",
-             .choices = {"auto", "amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2",
-                         "neon_dot", "portable"}});
+  table.Add(
+      {.name = "cpu-isa",
+       .target = &flags.cpu_isa,
+       .value_name = "auto|amx|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
+       .help = "Instruction set of the fast kernels; auto takes the best that this machine "
+               "has.",
+       .choices = {"auto", "amx", "avx512_vnni", "avx_vnni", "avx2", "neon_dot", "portable"}});
   table.Add({.name = "threads",
              .target = &flags.threads,
              .value_name = "N",

@@ -100,12 +100,11 @@ void AddLimits(Settings& s, FlagTable& table) {
              "fast|reference",
              "Fast kernels, or plain fp32 loops that define what is right.",
              {"fast", "reference"}});
-  table.Add(
-      {"cpu-isa",
-       &s.cpu_isa,
-       "auto|amx|avx512_bf16|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
-       "Instruction set of the fast kernels.",
-       {"auto", "amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2", "neon_dot", "portable"}});
+  table.Add({"cpu-isa",
+             &s.cpu_isa,
+             "auto|amx|avx512_vnni|avx_vnni|avx2|neon_dot|portable",
+             "Instruction set of the fast kernels.",
+             {"auto", "amx", "avx512_vnni", "avx_vnni", "avx2", "neon_dot", "portable"}});
   table.Add({"threads", &s.threads, "N",
              "Threads that compute; 0: one a physical core, within affinity and cgroup quota."});
 }

@@ -106,7 +106,7 @@ TEST_P(BatchInvarianceTest, AloneInAnyBatchInAnyChunksAndAfterRestarts) {
 constexpr Case kCases[] = {
     {"tiny-qwen3", "reference"},
     {"tiny-qwen3", "amx"},
-    {"tiny-qwen3", "avx512_bf16"},
+    {"tiny-qwen3", "avx_vnni"},
     {"tiny-qwen3", "avx512_vnni"},
     {"tiny-qwen3", "avx2"},
     {"tiny-qwen3", "portable"},

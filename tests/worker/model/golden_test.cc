@@ -105,10 +105,8 @@ class GoldenTest : public ::testing::TestWithParam<Case> {
   double Tolerance(const std::vector<float>& logits) const {
     if (is_reference()) return 1e-3;
     if (is_quantized()) return 3e-1 * SpreadOf(logits);
-    // Activations rounded to bf16 cost more than KV in bf16.
-    const std::string table = GetParam().table;
-    const bool rounds = table == "avx512_bf16" || table == "amx";
-    return (rounds ? 8e-2 : 2e-2) * SpreadOf(logits);
+    // KV in bf16 costs most of it; of one model more than of the others.
+    return (std::string(GetParam().model) == "tiny-qwen3-tied" ? 2.5e-2 : 2e-2) * SpreadOf(logits);
   }
 
   std::unique_ptr<ModelRunner> runner_;
@@ -159,8 +157,8 @@ TEST_P(GoldenTest, GreedyTokensWhereTheMarginAllows) {
 constexpr Case kCases[] = {
     {"tiny-llama", "tiny-llama", "reference"},
     {"tiny-llama", "tiny-llama", "amx"},
-    {"tiny-llama", "tiny-llama", "avx512_bf16"},
     {"tiny-llama", "tiny-llama", "avx512_vnni"},
+    {"tiny-llama", "tiny-llama", "avx_vnni"},
     {"tiny-llama", "tiny-llama", "avx2"},
     {"tiny-llama", "tiny-llama", "portable"},
     {"tiny-llama.bf16.gguf", "tiny-llama", "reference"},
@@ -171,8 +169,8 @@ constexpr Case kCases[] = {
     {"tiny-qwen2.f16.gguf", "tiny-qwen2", "reference"},
     {"tiny-qwen3", "tiny-qwen3", "reference"},
     {"tiny-qwen3", "tiny-qwen3", "amx"},
-    {"tiny-qwen3", "tiny-qwen3", "avx512_bf16"},
     {"tiny-qwen3", "tiny-qwen3", "avx512_vnni"},
+    {"tiny-qwen3", "tiny-qwen3", "avx_vnni"},
     {"tiny-qwen3", "tiny-qwen3", "avx2"},
     {"tiny-qwen3", "tiny-qwen3", "portable"},
     {"tiny-qwen3.bf16.gguf", "tiny-qwen3", "reference"},

@@ -116,7 +116,7 @@ TEST(WeightsTest, PackedMatricesGiveTheirRowsBack) {
   FakeSource source;
   // Several chunks of reading, and no whole number of groups.
   source.Add("model.layers.0.mlp.up_proj.weight", DType::kQ4_K, {70003, 256});
-  source.Add("model.layers.0.mlp.gate_proj.weight", DType::kBF16, {9001, 515});
+  source.Add("model.layers.0.mlp.gate_proj.weight", DType::kF16, {9001, 515});
   const kernels::CpuKernels& kernels = kernels::BestCpuKernels();
   Weights::Options options = Quiet(3);
   options.kernels = &kernels;
