@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "common/text/ascii_masks.h"
+#include "common/text/contraction.h"
 
 namespace mili::text {
 namespace {
@@ -35,28 +36,6 @@ struct Masks : AsciiMasks {
 uint64_t Before(uint64_t mask) { return mask << 1; }  // what stands one place before is in the mask
 uint64_t Behind(uint64_t mask) { return mask >> 1; }
 
-// 's|'t|'re|'ve|'m|'ll|'d at a quote: its size, or 0; 0 too if it does not end before `size`.
-uint32_t ContractionSize(const char* p, uint32_t size, bool any_case) {
-  const auto letter = [&](uint32_t i) -> char {
-    if (i >= size) return 0;
-    return any_case ? static_cast<char>(p[i] | 0x20) : p[i];
-  };
-  switch (letter(1)) {
-    case 's':
-    case 't':
-    case 'm':
-    case 'd':
-      return 2;
-    case 'r':
-    case 'v':
-      return letter(2) == 'e' ? 3 : 0;
-    case 'l':
-      return letter(2) == 'l' ? 3 : 0;
-    default:
-      return 0;
-  }
-}
-
 // Puts the borders of contractions right: none before the letter behind the quote, one behind the
 // last. Of quotes so near the end of the block that they may begin one, nothing is known.
 uint64_t WithContractions(const char* p, Masks& masks, uint64_t starts, bool any_case) {
@@ -67,7 +46,7 @@ uint64_t WithContractions(const char* p, Masks& masks, uint64_t starts, bool any
       masks.end = std::min(masks.end, at + 1);
       break;
     }
-    const uint32_t size = ContractionSize(p + at, masks.end - at, any_case);
+    const uint32_t size = ContractionSize({p + at, masks.end - at}, any_case);
     if (size == 0) continue;
     starts &= ~(uint64_t{2} << at);
     starts |= masks.letters & uint64_t{1} << (at + size);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "common/text/contraction.h"
 #include "common/text/utf8.h"
 #include "common/text/word_blocks.h"
 
@@ -75,35 +76,11 @@ class Cursor {
   const CharClasses& classes_;
 };
 
-// 's|'t|'re|'ve|'m|'ll|'d : its size, or 0. The first byte is the apostrophe.
-size_t Contraction(const Cursor& text, bool any_case) {
-  const auto letter = [&](size_t at) -> unsigned char {
-    const unsigned char c = text.Byte(at);
-    return any_case && c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-  };
-  switch (letter(1)) {
-    case 's':
-    case 't':
-    case 'm':
-    case 'd':
-      return 2;
-    case 'r':
-    case 'v':
-      return letter(2) == 'e' ? 3 : 0;
-    case 'l':
-      return letter(2) == 'l' ? 3 : 0;
-    case 0xC5:  // U+017F, the long s, is an s in any case
-      return any_case && text.Byte(2) == 0xBF ? 3 : 0;
-    default:
-      return 0;
-  }
-}
-
 // Size in bytes of the word at the front: valid UTF-8, not empty. Never 0.
 size_t Gpt2Word(std::string_view word, const CharClasses& classes) {
   const Cursor text(word, classes);
   if (text.Byte(0) == '\'') {
-    if (const size_t size = Contraction(text, /*any_case=*/false)) return size;
+    if (const size_t size = ContractionSize(word, /*any_case=*/false)) return size;
   }
   // " ?" and a run of one class.
   const size_t begin = text.Byte(0) == ' ' ? 1 : 0;
@@ -117,7 +94,7 @@ size_t Gpt2Word(std::string_view word, const CharClasses& classes) {
 size_t Qwen2Word(std::string_view word, const CharClasses& classes, int max_digits) {
   const Cursor text(word, classes);
   if (text.Byte(0) == '\'') {
-    if (const size_t size = Contraction(text, /*any_case=*/true)) return size;
+    if (const size_t size = ContractionSize(word, /*any_case=*/true)) return size;
   }
   const Char first = text.At(0);
   // [^\r\n\p{L}\p{N}]?\p{L}+
