@@ -1,7 +1,9 @@
 // Times the GPU's linear layers on the matrices of Qwen3-0.6B and 8B: the skinny kernel plain and
-// as a programmatic dependent, and cublasLt with its first and its best heuristic. Calls run in
-// graph replays over weights rotated past the L2; inputs are random. Prints microseconds a call,
-// node gap included, and the share of 3.0 TB/s that reading the weights alone would take.
+// as a programmatic dependent (with and without room for the next kernel's block beside it), the
+// wide kernel (its first and its best cut) and cublasLt (its first and its best heuristic). Calls
+// run in graph replays over weights rotated past the L2; inputs are random. Prints microseconds a
+// call, node gap included, beside the limit: reading the weights at 3.0 TB/s, or the
+// multiplication.
 //
 //   cuda_linear_bench [--fp8] [--layer] [--candidates=8] [--rows=1,2,4,8,16] [--model=8B]
 #include <cuda_runtime_api.h>
@@ -19,6 +21,8 @@
 #include "kernels/cuda/linear/cublaslt.h"
 #include "kernels/cuda/linear/linear.h"
 #include "kernels/cuda/linear/skinny.h"
+#include "kernels/cuda/linear/wide.h"
+#include "kernels/cuda/norm/add_rms_norm.h"
 
 namespace {
 
@@ -26,6 +30,7 @@ using mili::kernels::cuda::CublasLt;
 using mili::kernels::cuda::LinearParams;
 using mili::kernels::cuda::MatmulProblem;
 using mili::kernels::cuda::SkinnyDevice;
+using mili::kernels::cuda::WideCut;
 
 constexpr double kBytesPerUs = 3.0e6;
 constexpr size_t kWorkspaceBytes = size_t{64} << 20;
@@ -105,6 +110,7 @@ class Bench {
     Check(cudaMemset(scales_, 0x3c, 151936 * 4), "scales");
     Check(GetSkinnyDevice(0, &device_), "device");
     Check(PrepareSkinny(device_), "skinny");
+    Check(PrepareWide(device_), "wide");
     std::string error;
     lt_ = CublasLt::Open("", &error);
     if (lt_ == nullptr) std::fprintf(stderr, "no cublasLt: %s\n", error.c_str());
@@ -169,16 +175,41 @@ class Bench {
     });
   }
 
+  // With rows of the weights' type.
+  LinearParams RowParams(const Matrix& matrix, int rows) const {
+    LinearParams p = Params(matrix, rows, 0, is_fp8_);
+    if (is_fp8_) {
+      p.x = x8_;
+      p.x_scales = static_cast<const float*>(scales_);
+    }
+    return p;
+  }
+
+  // The cut that is taken untuned, and the best one.
+  void Wide(const Matrix& matrix, int rows, double* first, double* best, WideCut* best_cut) {
+    *first = *best = -1;
+    const LinearParams shape = RowParams(matrix, rows);
+    for (const WideCut& cut : WideCuts(shape, device_)) {
+      const double us = Time(matrix, [&](size_t copy, int i) {
+        LinearParams p = shape;
+        p.w = static_cast<const char*>(weights_) + copy * Bytes(matrix);
+        p.pdl = i > 0;
+        return WideLinear(p, cut, device_, stream_);
+      });
+      if (us < 0) continue;
+      if (*first < 0) *first = us;
+      if (*best >= 0 && us >= *best) continue;
+      *best = us;
+      *best_cut = cut;
+    }
+  }
+
   // The first heuristic, and the best of `max_count`.
   void Library(const Matrix& matrix, int rows, int max_count, double* first, double* best) {
     *first = *best = -1;
     if (lt_ == nullptr) return;
-    LinearParams shape = Params(matrix, rows, 0, is_fp8_);
+    LinearParams shape = RowParams(matrix, rows);
     shape.silu_mul = false;
-    if (is_fp8_) {
-      shape.x = x8_;
-      shape.x_scales = static_cast<const float*>(scales_);
-    }
     const MatmulProblem problem(*lt_, shape);
     for (const cublasLtMatmulAlgo_t& algo : problem.Candidates(kWorkspaceBytes, max_count)) {
       const double us = Time(matrix, [&](size_t copy, int) {
@@ -192,16 +223,25 @@ class Bench {
     }
   }
 
-  // Microseconds of the four products of a layer, each reading what the one before it wrote, with
-  // both norms fused: a chain over as many layers as the pool holds, 28 at most.
-  double Layer(const Matrix* matrices, int rows, bool pdl) {
+  // How a layer's chain of products runs.
+  struct Chain {
+    bool pdl = true;
+    bool is_paired = true;
+    bool fuses_norm = true;  // else two norm kernels besides
+    bool is_wide = false;
+  };
+
+  // Microseconds of the four products of a layer and its two norms, each reading what the one
+  // before it wrote: over as many layers as the pool holds, 28 at most.
+  double Layer(const Matrix* matrices, int rows, const Chain& chain) {
     const size_t layer_bytes =
         Bytes(matrices[0]) + Bytes(matrices[1]) + Bytes(matrices[2]) + Bytes(matrices[3]);
     const size_t layers = std::min<size_t>(28, kPoolBytes / layer_bytes);
     char* const out[] = {static_cast<char*>(y_), static_cast<char*>(add_),
                          static_cast<char*>(y_) + (size_t{64} << 20), static_cast<char*>(add_)};
-    Matrix chain = matrices[2];
-    chain.name = "layer";
+    char* const normed = out[2] + (size_t{32} << 20);
+    SkinnyDevice device = device_;
+    if (!chain.is_paired) device.paired_shared_bytes = 0;
     const auto call = [&](size_t, int i) {
       const size_t layer = i / 4 % layers;
       size_t offset = layer * layer_bytes;
@@ -211,17 +251,38 @@ class Bench {
       p.w = static_cast<const char*>(weights_) + offset;
       p.x = out[(i + 3) % 4];
       p.y = out[i % 4];
-      p.pdl = pdl && i > 0;
-      if (i % 2 == 0) {
-        p.norm_weight = x_;
-        p.norm_eps = 1e-6f;
-        if (i % 4 == 2) p.y_stride = matrix.n / 2;
-      }
+      p.pdl = chain.pdl && i > 0;
+      if (i % 4 == 2) p.y_stride = matrix.n / 2;
       // Attention's place: o reads the first of qkv's columns.
       if (i % 4 == 1) p.x_stride = matrices[0].n;
-      return SkinnyLinear(p, device_, stream_);
+      if (i % 2 == 0 && chain.fuses_norm) {
+        p.norm_weight = x_;
+        p.norm_eps = 1e-6f;
+      } else if (i % 2 == 0) {
+        const cudaError_t error = mili::kernels::cuda::AddRmsNorm({.residual = out[(i + 3) % 4],
+                                                                   .weight = x_,
+                                                                   .num_tokens = rows,
+                                                                   .hidden_size = matrix.k,
+                                                                   .out = normed,
+                                                                   .pdl = p.pdl},
+                                                                  stream_);
+        if (error != cudaSuccess) return error;
+        p.x = normed;
+        p.pdl = chain.pdl;
+      }
+      return chain.is_wide ? WideLinear(p, WideCuts(p, device).front(), device, stream_)
+                           : SkinnyLinear(p, device, stream_);
     };
-    return 4 * Time(chain, call, static_cast<int>(4 * layers));
+    Matrix whole = matrices[2];
+    whole.name = "layer";
+    return 4 * Time(whole, call, static_cast<int>(4 * layers));
+  }
+
+  // The longer of reading the weights and multiplying, at the rates that were measured.
+  double LimitUs(const Matrix& matrix, int rows) const {
+    const double tera_flops = is_fp8_ ? 1450.0 : 790.0;
+    return std::max(static_cast<double>(Bytes(matrix)) / kBytesPerUs,
+                    2.0 * rows * matrix.n * matrix.k / (tera_flops * 1e6));
   }
 
   size_t Bytes(const Matrix& matrix) const {
@@ -273,31 +334,48 @@ int main(int argc, char** argv) {
     const Matrix* layer = kMatrices + first;
     double limit = 0.0;
     for (int i = 0; i < 4; ++i) limit += static_cast<double>(bench.Bytes(layer[i])) / kBytesPerUs;
+    std::printf("%-5s %4s %8s | %8s %8s %8s %8s | %8s\n", "layer", "rows", "limit", "no pdl", "pdl",
+                "unpaired", "norms", "wide");
     for (const int m : rows) {
-      const double plain = bench.Layer(layer, m, false);
-      const double pdl = bench.Layer(layer, m, true);
-      std::printf("%-5s layer    %4d | %8.2f %5.1f%% | pdl %8.2f %5.1f%%\n", layer->model, m, plain,
-                  100 * limit / plain, pdl, 100 * limit / pdl);
+      const bool is_few = m <= mili::kernels::cuda::kMaxSkinnyRows;
+      const double plain = is_few ? bench.Layer(layer, m, {.pdl = false}) : -1;
+      const double pdl = is_few ? bench.Layer(layer, m, {}) : -1;
+      const double unpaired = is_few ? bench.Layer(layer, m, {.is_paired = false}) : -1;
+      const double norms = is_few ? bench.Layer(layer, m, {.fuses_norm = false}) : -1;
+      const double wide =
+          is_fp8 ? -1 : bench.Layer(layer, m, {.fuses_norm = false, .is_wide = true});
+      std::printf("%-5s %4d %8.2f | %8.2f %8.2f %8.2f %8.2f | %8.2f\n", layer->model, m, limit,
+                  plain, pdl, unpaired, norms, wide);
     }
   }
   if (is_chain) return 0;
-  std::printf("%-5s %-8s %4s | %8s %6s | %8s %6s | %8s %6s | %8s %8s %6s\n", "model", "matrix",
-              "rows", "skinny", "%", "pdl", "%", "unpaired", "%", "lt first", "lt best", "x");
+  std::printf("%-5s %-8s %4s | %8s | %8s %8s %8s | %8s %8s %3s | %8s %8s | %6s\n", "model",
+              "matrix", "rows", "limit", "skinny", "unpaired", "no pdl", "wide 1st", "wide",
+              "cut  ", "lt 1st", "lt", "best %");
   for (const Matrix& matrix : kMatrices) {
     if (!model.empty() && model != matrix.model) continue;
     for (const int m : rows) {
-      const double limit = static_cast<double>(bench.Bytes(matrix)) / kBytesPerUs;
+      const double limit = bench.LimitUs(matrix, m);
       const bool is_few = m <= mili::kernels::cuda::kMaxSkinnyRows;
       const double plain = is_few ? bench.Skinny(matrix, m, false, true) : -1;
       const double pdl = is_few ? bench.Skinny(matrix, m, true, true) : -1;
       const double unpaired = is_few ? bench.Skinny(matrix, m, true, false) : -1;
+      double wide_first = -1;
+      double wide = -1;
+      WideCut cut = {0, 0};
+      bench.Wide(matrix, m, &wide_first, &wide, &cut);
       double first = -1;
-      double best = -1;
-      if (candidates > 0) bench.Library(matrix, m, candidates, &first, &best);
+      double library = -1;
+      if (candidates > 0) bench.Library(matrix, m, candidates, &first, &library);
+      double best = 1e9;
+      for (const double us : {pdl, unpaired, wide, library}) {
+        if (us > 0) best = std::min(best, us);
+      }
       std::printf(
-          "%-5s %-8s %4d | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %5.1f%% | %8.2f %8.2f %6.2f\n",
-          matrix.model, matrix.name, m, plain, 100 * limit / plain, pdl, 100 * limit / pdl,
-          unpaired, 100 * limit / unpaired, first, best, best / plain);
+          "%-5s %-8s %4d | %8.2f | %8.2f %8.2f %8.2f | %8.2f %8.2f %d.%d.%d | %8.2f %8.2f | "
+          "%5.1f%%\n",
+          matrix.model, matrix.name, m, limit, pdl, unpaired, plain, wide_first, wide, cut.groups,
+          cut.splits, cut.sharers, first, library, 100 * limit / best);
       std::fflush(stdout);
     }
   }

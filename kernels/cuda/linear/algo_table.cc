@@ -1,16 +1,19 @@
 #include "kernels/cuda/linear/algo_table.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 
 namespace mili::kernels::cuda {
 namespace {
 
-constexpr std::string_view kHeader = "mili-linear-tuning 1";
+constexpr std::string_view kHeader = "mili-linear-tuning 2";
 constexpr size_t kMaxEntries = 16384;
 constexpr int32_t kMaxDimension = 1 << 24;
-constexpr size_t kNumFields = 9 + 8;
+constexpr size_t kNumFields = 11 + 8;
+constexpr std::string_view kKernelNames[] = {"skinny", "wide", "library"};
 
 // FNV-1a: finds a torn or edited file, and defends against nobody; the algorithms are checked by
 // the library before they run.
@@ -51,22 +54,26 @@ bool ParseEntry(std::string_view line, MatmulShape* shape, AlgoTable::Entry* ent
   } else {
     return false;
   }
-  bool* flags[] = {&shape->is_y_f32, &shape->is_fp8, &shape->has_bias, &shape->has_add};
-  for (size_t i = 0; i < 4; ++i) {
+  bool* flags[] = {&shape->is_y_f32, &shape->is_fp8, &shape->has_bias, &shape->has_add,
+                   &shape->silu_mul};
+  for (size_t i = 0; i < 5; ++i) {
     if (fields[1 + i] != "0" && fields[1 + i] != "1") return false;
     *flags[i] = fields[1 + i] == "1";
   }
   int32_t* dimensions[] = {&shape->n, &shape->k, &shape->num_rows};
   for (size_t i = 0; i < 3; ++i) {
     int32_t value = 0;
-    if (!ParseNumber(fields[5 + i], 10, &value) || value < 1 || value > kMaxDimension) return false;
+    if (!ParseNumber(fields[6 + i], 10, &value) || value < 1 || value > kMaxDimension) return false;
     *dimensions[i] = value;
   }
   int32_t nanoseconds = 0;
-  if (!ParseNumber(fields[8], 10, &nanoseconds) || nanoseconds < 0) return false;
+  if (!ParseNumber(fields[9], 10, &nanoseconds) || nanoseconds < 0) return false;
   entry->us = static_cast<float>(nanoseconds) * 1e-3f;
+  const auto* name = std::find(std::begin(kKernelNames), std::end(kKernelNames), fields[10]);
+  if (name == std::end(kKernelNames)) return false;
+  entry->kernel = static_cast<LinearKernel>(name - kKernelNames);
   for (size_t i = 0; i < entry->algo.size(); ++i) {
-    if (fields[9 + i].size() != 16 || !ParseNumber(fields[9 + i], 16, &entry->algo[i])) {
+    if (fields[11 + i].size() != 16 || !ParseNumber(fields[11 + i], 16, &entry->algo[i])) {
       return false;
     }
   }
@@ -96,10 +103,11 @@ std::string AlgoTable::Format(std::string_view identity) const {
     text.append(NameOf(shape.dtype));
     for (const int64_t value :
          {int64_t{shape.is_y_f32}, int64_t{shape.is_fp8}, int64_t{shape.has_bias},
-          int64_t{shape.has_add}, int64_t{shape.n}, int64_t{shape.k}, int64_t{shape.num_rows},
-          static_cast<int64_t>(std::lround(entry.us * 1e3f))}) {
+          int64_t{shape.has_add}, int64_t{shape.silu_mul}, int64_t{shape.n}, int64_t{shape.k},
+          int64_t{shape.num_rows}, static_cast<int64_t>(std::lround(entry.us * 1e3f))}) {
       text.append(" ").append(std::to_string(value));
     }
+    text.append(" ").append(kKernelNames[static_cast<size_t>(entry.kernel)]);
     for (const uint64_t word : entry.algo) text.append(" ").append(Hex(word));
     text.append("\n");
   }

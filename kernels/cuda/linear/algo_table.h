@@ -1,5 +1,5 @@
-// Which cublasLt algorithm runs which shape, as measured, and its form on disk. Knows nothing of
-// the library: an algorithm is 64 bytes that the caller must have checked before it runs one.
+// Which kernel runs which shape, as measured, and its form on disk. Knows nothing of the kernels:
+// the caller must check that one takes a shape before it runs it.
 #pragma once
 
 #include <array>
@@ -21,20 +21,26 @@ struct MatmulShape {
   bool is_fp8 = false;
   bool has_bias = false;
   bool has_add = false;
+  bool silu_mul = false;
   int32_t n = 0;
   int32_t k = 0;
   int32_t num_rows = 0;
 
-  auto Key() const { return std::tie(dtype, is_y_f32, is_fp8, has_bias, has_add, n, k, num_rows); }
+  auto Key() const {
+    return std::tie(dtype, is_y_f32, is_fp8, has_bias, has_add, silu_mul, n, k, num_rows);
+  }
   bool operator<(const MatmulShape& other) const { return Key() < other.Key(); }
 };
+
+enum class LinearKernel : uint8_t { kSkinny, kWide, kLibrary };
 
 class AlgoTable {
  public:
   using Algo = std::array<uint64_t, 8>;
   struct Entry {
-    Algo algo;
-    float us;  // as measured
+    LinearKernel kernel = LinearKernel::kLibrary;
+    Algo algo = {};   // of the library its algorithm; of the wide kernel groups and splits
+    float us = 0.0f;  // as measured
   };
 
   void Set(const MatmulShape& shape, const Entry& entry) { entries_[shape] = entry; }

@@ -1,5 +1,6 @@
 #include "kernels/cuda/linear/linear.h"
 
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <tuple>
@@ -9,6 +10,7 @@
 #include "kernels/cuda/linear/cublaslt.h"
 #include "kernels/cuda/linear/skinny.h"
 #include "kernels/cuda/linear/tuner.h"
+#include "kernels/cuda/linear/wide.h"
 
 namespace mili::kernels::cuda {
 namespace {
@@ -31,11 +33,38 @@ MatmulShape ShapeOf(const LinearParams& p) {
   shape.is_fp8 = p.x_scales != nullptr;
   shape.has_bias = p.bias != nullptr;
   shape.has_add = p.add != nullptr;
+  shape.silu_mul = p.silu_mul;
   shape.n = p.n;
   shape.k = p.k;
   shape.num_rows = p.num_rows;
   return shape;
 }
+
+static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(AlgoTable::Algo));
+
+AlgoTable::Entry EntryOf(const cublasLtMatmulAlgo_t& algo) {
+  AlgoTable::Entry entry;
+  std::memcpy(entry.algo.data(), &algo, sizeof(algo));
+  return entry;
+}
+
+AlgoTable::Entry EntryOf(const WideCut& cut) {
+  return {LinearKernel::kWide, {uint64_t(cut.groups), uint64_t(cut.splits), uint64_t(cut.sharers)}};
+}
+
+WideCut CutOf(const AlgoTable::Entry& entry) {
+  return {static_cast<int32_t>(entry.algo[0]), static_cast<int32_t>(entry.algo[1]),
+          static_cast<int32_t>(entry.algo[2])};
+}
+
+// Untuned, the wide kernel runs so many rows; cublasLt is as fast above.
+constexpr int32_t kUntunedWideRows = 128;
+constexpr int32_t kUntunedSkinnyRows = 8;
+constexpr int32_t kUntunedFusedRows = 64;  // with silu_mul
+// What the kernel that it saves would take.
+constexpr float kSiluLaunchUs = 1.5f;
+constexpr float kCopyBytesPerUs = 2.6e6f;
+constexpr int kMaxAlgorithms = 12;  // of the library, a shape
 
 // A server meets few shapes but for the row counts of prefill; more than this are forgotten.
 constexpr size_t kMaxShapes = 8192;
@@ -50,6 +79,7 @@ bool KeepsContract(const LinearParams& p) {
   if (p.x == nullptr || p.w == nullptr || p.y == nullptr) return false;
   if (!IsAligned(p.x) || !IsAligned(p.w) || !IsAligned(p.y)) return false;
   if (!IsAligned(p.add) || !IsAligned(p.bias) || !IsAligned(p.norm_weight)) return false;
+  if (!IsAligned(p.w_scales)) return false;
   if (p.x_stride < p.k || p.x_stride % x_alignment != 0) return false;
   if (p.y_stride < (p.silu_mul ? p.n / 2 : p.n) || p.y_stride % (p.is_y_f32 ? 4 : 8) != 0) {
     return false;
@@ -75,31 +105,75 @@ struct LinearContext::State {
   std::unique_ptr<CublasLt> lt;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
-  bool has_skinny = false;
+  bool is_hopper = false;
   SkinnyDevice device;
   std::string identity;  // of GPU, driver and library
   AlgoTable tuned;
-  std::map<CheckedShape, cublasLtMatmulAlgo_t> checked;
+  std::map<CheckedShape, cublasLtMatmulAlgo_t> checked;  // by the library
 
   ~State() { cudaFree(workspace); }
 
-  bool RunsSkinny(const LinearParams& params) const {
-    return has_skinny && SkinnyTakes(params, device);
+  bool TakesSkinny(const LinearParams& p) const { return is_hopper && SkinnyTakes(p, device); }
+  bool TakesWide(const LinearParams& p) const { return is_hopper && WideTakes(p); }
+  static bool TakesLibrary(const LinearParams& p) {
+    const bool is_mixed = p.w_scales != nullptr && p.x_scales == nullptr;
+    return !p.silu_mul && p.norm_weight == nullptr && !is_mixed;
   }
 
-  bool Choose(const MatmulProblem& problem, const MatmulShape& shape,
-              cublasLtMatmulAlgo_t* algo) const {
-    if (const AlgoTable::Entry* entry = tuned.Find(shape)) {
-      std::memcpy(algo, entry->algo.data(), sizeof(*algo));
-      if (problem.Accepts(*algo, workspace_bytes)) return true;
+  // What is tuned for this call if it can run, else what is probably best.
+  bool Choose(const LinearParams& p, AlgoTable::Entry* choice) const {
+    const bool skinny = TakesSkinny(p);
+    const bool wide = TakesWide(p);
+    const bool library = TakesLibrary(p);
+    if (wide || library) {
+      const AlgoTable::Entry* entry = tuned.Find(ShapeOf(p));
+      if (entry != nullptr && (entry->kernel == LinearKernel::kSkinny ? skinny
+                               : entry->kernel == LinearKernel::kWide ? wide
+                                                                      : library)) {
+        *choice = *entry;
+        return true;
+      }
     }
-    const auto candidates = problem.Candidates(workspace_bytes, 1);
-    if (candidates.empty()) return false;
-    *algo = candidates.front();
-    return true;
+    if (skinny && (p.num_rows <= kUntunedSkinnyRows || !wide)) {
+      *choice = {LinearKernel::kSkinny};
+    } else if (wide && (p.num_rows <= kUntunedWideRows || !library)) {
+      *choice = EntryOf(WideCuts(p, device).front());
+    } else {
+      *choice = {};
+    }
+    return skinny || wide || library;
   }
 
-  cudaError_t RunLibrary(const LinearParams& params, cudaStream_t stream) {
+  // Whether one kernel beats the product and a kernel for SiLU after it.
+  bool IsFasterFused(const LinearParams& fused) const {
+    LinearParams apart = fused;
+    apart.silu_mul = false;
+    const AlgoTable::Entry* one = tuned.Find(ShapeOf(fused));
+    const AlgoTable::Entry* two = tuned.Find(ShapeOf(apart));
+    if (one == nullptr || two == nullptr) return fused.num_rows <= kUntunedFusedRows;
+    const float moved = 3.0f * static_cast<float>(fused.num_rows) * static_cast<float>(fused.n);
+    return one->us <= two->us + kSiluLaunchUs + moved / kCopyBytesPerUs;
+  }
+
+  std::vector<AlgoTable::Entry> Candidates(const LinearParams& p) const {
+    std::vector<AlgoTable::Entry> candidates;
+    if (TakesSkinny(p)) candidates.push_back({LinearKernel::kSkinny});
+    if (TakesWide(p) && p.num_rows <= kMaxWideRows) {
+      for (const WideCut& cut : WideCuts(p, device)) candidates.push_back(EntryOf(cut));
+    }
+    if (TakesLibrary(p)) {
+      const MatmulProblem problem(*lt, p);
+      if (!problem.is_valid()) return candidates;
+      for (const auto& algo : problem.Candidates(workspace_bytes, kMaxAlgorithms)) {
+        candidates.push_back(EntryOf(algo));
+      }
+    }
+    return candidates;
+  }
+
+  // The algorithm of a tuned entry is checked against the strides of the call, once for each.
+  cudaError_t RunLibrary(const LinearParams& params, const AlgoTable::Entry& choice,
+                         cudaStream_t stream) {
     const MatmulProblem problem(*lt, params);
     if (!problem.is_valid()) return cudaErrorNotSupported;
     const CheckedShape key = {ShapeOf(params), params.x_stride, params.y_stride,
@@ -107,11 +181,38 @@ struct LinearContext::State {
     auto found = checked.find(key);
     if (found == checked.end()) {
       cublasLtMatmulAlgo_t algo;
-      if (!Choose(problem, key.shape, &algo)) return cudaErrorNotSupported;
+      std::memcpy(&algo, choice.algo.data(), sizeof(algo));
+      if (choice.algo == AlgoTable::Algo{} || !problem.Accepts(algo, workspace_bytes)) {
+        const auto candidates = problem.Candidates(workspace_bytes, 1);
+        if (candidates.empty()) return cudaErrorNotSupported;
+        algo = candidates.front();
+      }
       if (checked.size() >= kMaxShapes) checked.clear();
       found = checked.emplace(key, algo).first;
     }
     return problem.Run(params, found->second, workspace, workspace_bytes, stream);
+  }
+
+  cudaError_t Run(const LinearParams& params, const AlgoTable::Entry& choice, cudaStream_t stream) {
+    switch (choice.kernel) {
+      case LinearKernel::kSkinny:
+        return SkinnyLinear(params, device, stream);
+      case LinearKernel::kWide:
+        return WideLinear(params, CutOf(choice), device, stream);
+      case LinearKernel::kLibrary:
+        return RunLibrary(params, choice, stream);
+    }
+    return cudaErrorInvalidValue;
+  }
+
+  // Of the algorithm itself, without what is remembered for its shape.
+  cudaError_t Try(const LinearParams& params, const AlgoTable::Entry& candidate,
+                  cudaStream_t stream) {
+    if (candidate.kernel != LinearKernel::kLibrary) return Run(params, candidate, stream);
+    const MatmulProblem problem(*lt, params);
+    cublasLtMatmulAlgo_t algo;
+    std::memcpy(&algo, candidate.algo.data(), sizeof(algo));
+    return problem.Run(params, algo, workspace, workspace_bytes, stream);
   }
 };
 
@@ -132,10 +233,11 @@ std::unique_ptr<LinearContext> LinearContext::Create(const LinearOptions& option
   if (code != cudaSuccess) return fail("cannot read the device's limits", code);
   state->lt = CublasLt::Open(options.cublaslt_path, error);
   if (state->lt == nullptr) return nullptr;
-  state->has_skinny = major == 9;
-  if (state->has_skinny) {
+  state->is_hopper = major == 9;
+  if (state->is_hopper) {
     code = PrepareSkinny(state->device);
-    if (code != cudaSuccess) return fail("cannot load the skinny linear kernels", code);
+    if (code == cudaSuccess) code = PrepareWide(state->device);
+    if (code != cudaSuccess) return fail("cannot load the linear kernels", code);
   }
   code = cudaMalloc(&state->workspace, options.workspace_bytes);
   if (code != cudaSuccess) return fail("cannot allocate the workspace of cublasLt", code);
@@ -151,36 +253,41 @@ LinearContext::~LinearContext() = default;
 bool LinearContext::FusesSiluMul(const LinearParams& params) const {
   LinearParams fused = params;
   fused.silu_mul = true;
-  return state_->has_skinny && SkinnyTakes(fused, state_->device);
+  return state_->TakesSkinny(fused) || (state_->TakesWide(fused) && fused.num_rows <= kMaxWideRows);
 }
 
 bool LinearContext::FusesNorm(const LinearParams& params) const {
   LinearParams fused = params;
   fused.norm_weight = params.x;
-  return state_->has_skinny && SkinnyTakes(fused, state_->device);
+  return state_->TakesSkinny(fused);
 }
 
 cudaError_t LinearContext::Linear(const LinearParams& params, cudaStream_t stream) {
   if (!KeepsContract(params)) return cudaErrorInvalidValue;
-  if (state_->RunsSkinny(params)) {
-    return SkinnyLinear(params, state_->device, stream);
-  }
-  const bool is_mixed = params.w_scales != nullptr && params.x_scales == nullptr;
-  if (params.silu_mul || params.norm_weight != nullptr || is_mixed) return cudaErrorNotSupported;
-  return state_->RunLibrary(params, stream);
+  AlgoTable::Entry choice;
+  if (!state_->Choose(params, &choice)) return cudaErrorNotSupported;
+  return state_->Run(params, choice, stream);
 }
 
-cudaError_t LinearContext::Tune(const std::vector<LinearTuneRequest>& requests,
+cudaError_t LinearContext::Tune(const std::vector<LinearTuneRequest>& requests, double max_seconds,
                                 cudaStream_t stream) {
-  const TunerOptions options = {state_->workspace, state_->workspace_bytes};
+  const auto start = std::chrono::steady_clock::now();
   for (const LinearTuneRequest& request : requests) {
     const LinearParams& params = request.params;
     if (!KeepsContract(params)) return cudaErrorInvalidValue;
-    if (state_->RunsSkinny(params)) continue;
     const MatmulShape shape = ShapeOf(params);
     if (state_->tuned.FindExactly(shape) != nullptr) continue;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (elapsed.count() >= max_seconds) break;
+    const std::vector<AlgoTable::Entry> candidates = state_->Candidates(params);
+    if (candidates.size() < 2) continue;
     AlgoTable::Entry best;
-    const cudaError_t error = TuneMatmul(*state_->lt, request, options, stream, &best);
+    const cudaError_t error = TuneLinear(
+        request, candidates,
+        [&](const LinearParams& p, const AlgoTable::Entry& candidate) {
+          return state_->Try(p, candidate, stream);
+        },
+        stream, &best);
     if (error == cudaErrorNotSupported) continue;
     if (error != cudaSuccess) return error;
     state_->tuned.Set(shape, best);

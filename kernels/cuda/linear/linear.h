@@ -1,5 +1,5 @@
-// y = x W^T on the GPU, by whichever kernel is fastest for the number of rows: the skinny kernel
-// (skinny.h) up to kMaxSkinnyRows, cublasLt above it and for shapes the skinny kernel cannot take.
+// y = x W^T on the GPU, by whichever kernel was measured or is known to be fastest for the shape:
+// the skinny kernel (skinny.h, up to 16 rows), the wide kernel (wide.h, up to 256) or cublasLt.
 //
 // A context belongs to one stream and is used by one thread at a time. It is made once, allocates
 // its workspace then, and nothing after: every call may be captured in a graph. Two calls that may
@@ -24,8 +24,8 @@ inline constexpr int32_t kMaxSkinnyRows = 16;
 
 // y[m, n] = sum_k x[m, k] w[n, k] (+ bias[n]) (+ add[m, n]), accumulated in fp32 and rounded once.
 //
-// Alignment: x, w, y, add and their row strides to 16 bytes, bias to 16 bytes, k a multiple of 8
-// (16 for fp8), n of 8.
+// Alignment: x, w, y, add and their row strides to 16 bytes, bias and w_scales to 16 bytes, k a
+// multiple of 8 (16 for fp8), n of 8.
 struct LinearParams {
   DType dtype = DType::kBF16;  // kBF16 or kF16: x, w, bias, add, and y unless is_y_f32
   bool is_y_f32 = false;       // y is float (logits); then add must be null
@@ -92,10 +92,11 @@ class LinearContext {
   // cublasLt has no algorithm for it.
   cudaError_t Linear(const LinearParams& params, cudaStream_t stream);
 
-  // Times cublasLt's algorithms for the shapes that it would run and that the table does not hold,
-  // and keeps the fastest. Takes some 10 ms a shape and blocks; not in a capture. Calls with fewer
-  // rows, down to half, use a shape's choice too.
-  cudaError_t Tune(const std::vector<LinearTuneRequest>& requests, cudaStream_t stream);
+  // Times the kernels that could run the shapes that the table does not hold, and keeps the
+  // fastest. Begins no shape once `max_seconds` have passed; one takes 5 to 50 ms. Blocks; not in a
+  // capture. Calls with fewer rows, down to half, use a shape's choice too.
+  cudaError_t Tune(const std::vector<LinearTuneRequest>& requests, double max_seconds,
+                   cudaStream_t stream);
   // What was tuned, as a text to keep in a file, and back. Restoring a text that is damaged or from
   // another GPU, driver or library gives false and the reason, and leaves nothing tuned.
   std::string SaveTuning() const;

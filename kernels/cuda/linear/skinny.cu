@@ -21,7 +21,9 @@ struct Plan {
 
 int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
-// Whether everything fits with tiles of `tile_rows`, x kept or not; fills in the layout if so.
+// Whether everything fits with tiles of `tile_rows`, x kept or not; fills in the layout if so. A
+// block with little to do leaves room for one of the next kernel, which fetches weights meanwhile;
+// with much to do a deeper ring is worth more.
 bool Lay(const SkinnyDevice& device, bool is_fp8, int token_groups, int tile_rows, bool keeps_x,
          SkinnyArgs* args) {
   const int token_pitch = is_fp8 ? kSkinnyTokenPitchFp8 : kSkinnyTokenPitch;
@@ -34,16 +36,15 @@ bool Lay(const SkinnyDevice& device, bool is_fp8, int token_groups, int tile_row
   l.stage_bytes = static_cast<uint32_t>(tile_rows * kSkinnyWeightPitch + (keeps_x ? 0 : x_bytes));
   l.partial_bytes = static_cast<uint32_t>(kSkinnyMmaWarps * token_groups * 8 *
                                           (tile_rows + kSkinnyPartialPadding) * sizeof(float));
-  const int64_t barriers = (8 * (2 * kMaxStages + args->num_chunks) + 127) / 128 * 128;
+  const int64_t barriers = (8 * 2 * kMaxStages + 127) / 128 * 128;
   const int64_t fixed = barriers + 2 * int64_t{l.partial_bytes} + kept;
   const auto stages_in = [&](int64_t bytes) { return (bytes - fixed) / l.stage_bytes; };
-  int64_t stages = stages_in(device.paired_shared_bytes);
-  if (stages < kGoodStages) stages = stages_in(device.shared_bytes);
-  if (stages < kMinStages) return false;
-  // No more than a block will ever fill.
   const int grid = std::min(args->num_tiles, device.num_sms);
-  const int items = DivideUp(args->num_tiles, grid) * args->num_chunks;
-  l.num_stages = static_cast<int>(std::min<int64_t>({stages, kMaxStages, std::max(items, 1)}));
+  const int64_t items = int64_t{DivideUp(args->num_tiles, grid)} * args->num_chunks;  // of a block
+  int64_t stages = stages_in(device.paired_shared_bytes);
+  if (stages < kGoodStages || items > 2 * stages) stages = stages_in(device.shared_bytes);
+  if (stages < kMinStages) return false;
+  l.num_stages = static_cast<int>(std::min<int64_t>({stages, kMaxStages, items}));
   l.partials = static_cast<uint32_t>(barriers);
   l.x = l.partials + 2 * l.partial_bytes;
   l.stages = static_cast<uint32_t>(l.x + kept);

@@ -21,7 +21,7 @@ inline constexpr int kSkinnyTokenPitchFp8 = 2 * kSkinnyChunkBytes + 16;
 inline constexpr int kSkinnyPartialPadding = 4;
 
 // Where things are in shared memory, in bytes; the barriers of 8 bytes come first: full
-// [num_stages], empty [num_stages], x_full [num_chunks].
+// [num_stages], empty [num_stages].
 struct SkinnyLayout {
   int32_t num_stages;      // of the ring
   bool keeps_x;            // all of x stays in shared memory; else each stage brings its part

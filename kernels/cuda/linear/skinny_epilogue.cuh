@@ -27,10 +27,8 @@ class Epilogue {
       scale_ = a.w_scales[n];
       if (a.silu_mul) up_scale_ = a.w_scales[n + 8];
     }
-    if (a.bias != nullptr) addend_ = static_cast<float>(static_cast<const Type*>(a.bias)[n]);
-    if (a.add != nullptr) {
-      addend_ += static_cast<float>(static_cast<const Type*>(a.add)[token * a.add_stride + n]);
-    }
+    if (a.bias != nullptr) bias_ = static_cast<const Type*>(a.bias)[n];
+    if (a.add != nullptr) add_ = static_cast<const Type*>(a.add)[token * a.add_stride + n];
   }
 
   // `partials` is [warp][tokens][tile_rows + padding].
@@ -42,7 +40,8 @@ class Epilogue {
       const float up = Sum(a, partials, tokens, tile_row_ + 8) * up_scale_;
       value = value / (1.0f + __expf(-value)) * up;
     }
-    value += addend_;
+    if (a.bias != nullptr) value += static_cast<float>(bias_);
+    if (a.add != nullptr) value += static_cast<float>(add_);
     const int64_t to = token_ * a.y_stride + column_;
     if (a.is_y_f32) {
       static_cast<float*>(a.y)[to] = value;
@@ -69,7 +68,8 @@ class Epilogue {
   bool exists_;
   float scale_ = 1.0f;
   float up_scale_ = 1.0f;
-  float addend_ = 0.0f;
+  Type bias_;  // as they were read: using them would wait for them
+  Type add_;
 };
 
 }  // namespace mili::kernels::cuda::skinny

@@ -1,6 +1,7 @@
-// The skinny kernel (see skinny.h). One warp loads weights, one tokens, the others multiply: each
-// takes an eighth of every chunk of k, and their sums meet in shared memory at the end of a tile.
-// Weights depend on no other kernel, so their warp does not wait for the producers of x.
+// The skinny kernel (see skinny.h). One warp loads weights, the others multiply: each takes an
+// eighth of every chunk of k, and their sums meet in shared memory at the end of a tile. Weights
+// depend on no other kernel, so their warp does not wait for the producers of x. Where x is kept,
+// each multiplying warp brings its own parts of it; else one more warp loads x with every stage.
 //
 // The order of k inside a product is free, so a lane reads 16 consecutive bytes of its weight row
 // and the same elements of its token, and calls them the fragment: no ldmatrix, no swizzle.
@@ -12,7 +13,7 @@
 #include "kernels/cuda/common/mma.cuh"
 #include "kernels/cuda/linear/skinny_args.h"
 #include "kernels/cuda/linear/skinny_epilogue.cuh"
-#include "kernels/cuda/linear/skinny_norm.cuh"
+#include "kernels/cuda/linear/skinny_tokens.cuh"
 #include "kernels/cuda/linear/skinny_weights.cuh"
 
 namespace mili::kernels::cuda {
@@ -20,9 +21,8 @@ namespace skinny {
 
 // Addresses of the barriers.
 struct Barriers {
-  uint32_t full;    // [num_stages]: the stage has come
-  uint32_t empty;   // [num_stages]: all warps have read it
-  uint32_t x_full;  // [num_chunks], where x is kept
+  uint32_t full;   // [num_stages]: the stage has come
+  uint32_t empty;  // [num_stages]: all warps have read it
 };
 
 // A position in the ring, of one warp.
@@ -82,18 +82,10 @@ __device__ void LoadTokenChunk(const SkinnyArgs& a, int chunk, uint32_t to, uint
   ArriveAfterCopies(barrier);
 }
 
-// The warp that loads tokens, all of them once or a chunk with every stage.
+// The warp that loads tokens with every stage.
 template <typename Weights>
 __device__ void LoadTokens(const SkinnyArgs& a, const Barriers& barriers, uint32_t base) {
   WaitForProducers();
-  if (a.layout.keeps_x) {
-    const uint32_t chunk_bytes = a.num_rows * Weights::kTokenPitch;
-    for (int chunk = 0; chunk < a.num_chunks; ++chunk) {
-      LoadTokenChunk<Weights>(a, chunk, base + a.layout.x + chunk * chunk_bytes,
-                              barriers.x_full + 8 * chunk);
-    }
-    return;
-  }
   Ring ring = {a.layout.num_stages};
   bool is_first_round = true;
   for (int tile = blockIdx.x; tile < a.num_tiles; tile += gridDim.x) {
@@ -187,28 +179,30 @@ struct Multiplier {
   }
 
   __device__ void Run() {
+    const int rows = a.silu_mul ? a.tile_rows / 2 : a.tile_rows;  // a power of two
+    const int num_outputs = rows * a.num_rows;
+    const int first = threadIdx.x;
+    const WarpTokens<Weights> own(a, shared);
     if (a.norm_weight != nullptr) PrefetchNormWeight<Element>(a);
     WaitForProducers();
-    if (a.norm_weight != nullptr) {
-      for (int chunk = 0; chunk < a.num_chunks; ++chunk)
-        WaitForPhase(barriers.x_full + 8 * chunk, 0);
-      NormalizeTokens<Weights>(a, shared);
+    // What the end of a tile reads is fetched at its start, so that the end need not wait for it.
+    Epilogue<Element> epilogue(a, blockIdx.x, first & (rows - 1), first / rows,
+                               first < num_outputs);
+    if (a.layout.keeps_x) {
+      own.Load();
+      if (a.norm_weight != nullptr) own.Normalize();
     }
     Ring ring = {a.layout.num_stages};
     uint32_t buffer = 0;
     for (int tile = blockIdx.x; tile < a.num_tiles; tile += gridDim.x) {
 #pragma unroll
       for (int i = 0; i < kRowGroups * kTokenGroups * 4; ++i) (&sums[0][0][0])[i] = 0.0f;
-      const int rows = a.silu_mul ? a.tile_rows / 2 : a.tile_rows;  // a power of two
-      const int num_outputs = rows * a.num_rows;
-      const int first = threadIdx.x;
-      // Fetched now so that the end of the tile need not wait for it.
-      Epilogue<Element> epilogue(a, tile, first & (rows - 1), first / rows, first < num_outputs);
+      if (tile != static_cast<int>(blockIdx.x)) {
+        epilogue =
+            Epilogue<Element>(a, tile, first & (rows - 1), first / rows, first < num_outputs);
+      }
       for (int chunk = 0; chunk < a.num_chunks; ++chunk) {
         WaitForPhase(barriers.full + 8 * ring.slot, ring.parity);
-        if (a.layout.keeps_x && tile == static_cast<int>(blockIdx.x)) {
-          WaitForPhase(barriers.x_full + 8 * chunk, 0);
-        }
         const char* stage = shared + a.layout.stages + ring.slot * a.layout.stage_bytes;
         const char* tokens = a.layout.keeps_x
                                  ? shared + a.layout.x + chunk * a.num_rows * kTokenPitch
@@ -241,14 +235,11 @@ __global__ void __launch_bounds__(kSkinnyThreads, 1)
   extern __shared__ __align__(128) char shared[];
   const uint32_t base = SharedAddress(shared);
   const uint32_t num_stages = a.layout.num_stages;
-  const skinny::Barriers barriers = {base, base + 8 * num_stages, base + 16 * num_stages};
+  const skinny::Barriers barriers = {base, base + 8 * num_stages};
   if (threadIdx.x == kSkinnyMmaWarps * 32) {
     for (uint32_t i = 0; i < num_stages; ++i) {
       InitBarrier(barriers.full + 8 * i, a.layout.keeps_x ? 1 : 1 + 32);
       InitBarrier(barriers.empty + 8 * i, kSkinnyMmaWarps);
-    }
-    for (int i = 0; a.layout.keeps_x && i < a.num_chunks; ++i) {
-      InitBarrier(barriers.x_full + 8 * i, 32);
     }
     PublishBarriers();
   }
@@ -258,7 +249,7 @@ __global__ void __launch_bounds__(kSkinnyThreads, 1)
   if (warp == kSkinnyMmaWarps) {
     skinny::LoadWeights<Weights>(a, barriers, base);
   } else if (warp > kSkinnyMmaWarps) {
-    skinny::LoadTokens<Weights>(a, barriers, base);
+    if (!a.layout.keeps_x) skinny::LoadTokens<Weights>(a, barriers, base);
   } else {
     skinny::Multiplier<Weights, kTokenGroups, kRowGroups>{a, barriers, shared}.Run();
   }

@@ -1,13 +1,10 @@
 #include "kernels/cuda/linear/tuner.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace mili::kernels::cuda {
 namespace {
-
-static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(AlgoTable::Algo));
 
 // Graphs long enough that the launch of one is nothing, short enough to try many.
 constexpr int kCallsOfAGraph = 24;
@@ -49,24 +46,24 @@ class Timer {
 };
 
 struct Trial {
-  const MatmulProblem& problem;
   const LinearTuneRequest& request;
-  const TunerOptions& options;
+  const RunCandidate& run;
   cudaStream_t stream;
 
-  cudaError_t Call(const cublasLtMatmulAlgo_t& algo, size_t i) const {
+  cudaError_t Call(const AlgoTable::Entry& candidate, size_t i) const {
     LinearParams params = request.params;
     if (!request.weights.empty()) params.w = request.weights[i % request.weights.size()];
-    return problem.Run(params, algo, options.workspace, options.workspace_bytes, stream);
+    params.pdl = params.pdl && i > 0;
+    return run(params, candidate);
   }
 
   // A graph of `num_calls` calls; null when the algorithm does not run.
-  cudaGraphExec_t Capture(const cublasLtMatmulAlgo_t& algo, int num_calls) const {
+  cudaGraphExec_t Capture(const AlgoTable::Entry& candidate, int num_calls) const {
     if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
       return nullptr;
     }
     cudaError_t error = cudaSuccess;
-    for (int i = 0; i < num_calls && error == cudaSuccess; ++i) error = Call(algo, i);
+    for (int i = 0; i < num_calls && error == cudaSuccess; ++i) error = Call(candidate, i);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t exec = nullptr;
     const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
@@ -79,9 +76,9 @@ struct Trial {
   }
 
   // Median microseconds of a call; as soon as it is hopeless beside `best`, one replay's.
-  cudaError_t Time(const Timer& timer, const cublasLtMatmulAlgo_t& algo, int num_calls, float best,
+  cudaError_t Time(const Timer& timer, const AlgoTable::Entry& candidate, int num_calls, float best,
                    float* us) const {
-    const cudaGraphExec_t graph = Capture(algo, num_calls);
+    const cudaGraphExec_t graph = Capture(candidate, num_calls);
     if (graph == nullptr) {
       cudaGetLastError();  // the failure is the candidate's and has been dealt with
       return cudaErrorNotSupported;
@@ -103,29 +100,28 @@ struct Trial {
 
 }  // namespace
 
-cudaError_t TuneMatmul(const CublasLt& lt, const LinearTuneRequest& request,
-                       const TunerOptions& options, cudaStream_t stream, AlgoTable::Entry* best) {
-  const MatmulProblem problem(lt, request.params);
-  if (!problem.is_valid()) return cudaErrorNotSupported;
+cudaError_t TuneLinear(const LinearTuneRequest& request,
+                       const std::vector<AlgoTable::Entry>& candidates, const RunCandidate& run,
+                       cudaStream_t stream, AlgoTable::Entry* best) {
   const Timer timer;
-  const Trial trial = {problem, request, options, stream};
+  const Trial trial = {request, run, stream};
   float best_us = 0.0f;
-  for (const cublasLtMatmulAlgo_t& algo :
-       problem.Candidates(options.workspace_bytes, options.max_candidates)) {
+  for (const AlgoTable::Entry& candidate : candidates) {
     // Alone and outside of a graph first: kernels load lazily, which a capture forbids.
-    if (trial.Call(algo, 0) != cudaSuccess) {
+    if (trial.Call(candidate, 0) != cudaSuccess) {
       cudaGetLastError();
       continue;
     }
     cudaError_t error = cudaStreamSynchronize(stream);
     if (error != cudaSuccess) return error;
     float us = 0.0f;
-    error = trial.Time(timer, algo, best_us > kLongUs ? kFewCalls : kCallsOfAGraph, best_us, &us);
+    const int num_calls = best_us > kLongUs ? kFewCalls : kCallsOfAGraph;
+    error = trial.Time(timer, candidate, num_calls, best_us, &us);
     if (error == cudaErrorNotSupported) continue;
     if (error != cudaSuccess) return error;
     if (best_us == 0.0f || us < best_us) {
       best_us = us;
-      std::memcpy(best->algo.data(), &algo, sizeof(algo));
+      *best = candidate;
       best->us = us;
     }
   }

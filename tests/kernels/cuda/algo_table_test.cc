@@ -1,9 +1,12 @@
 // The table of tuned algorithms, and the file it comes from, which may hold anything.
 #include "kernels/cuda/linear/algo_table.h"
 
+#include <cstdio>
 #include <string>
 
 #include <gtest/gtest.h>
+
+#include "kernels/cuda/linear/tuning_file.h"
 
 namespace mili::kernels::cuda {
 namespace {
@@ -19,7 +22,7 @@ MatmulShape Shape(int32_t n, int32_t num_rows) {
 }
 
 AlgoTable::Entry EntryOf(uint64_t mark) {
-  return {{mark, ~0ull, 0, 1ull << 63, 5, 6, 7, 8}, 12.5f};
+  return {LinearKernel::kLibrary, {mark, ~0ull, 0, 1ull << 63, 5, 6, 7, 8}, 12.5f};
 }
 
 AlgoTable SomeTable() {
@@ -31,6 +34,9 @@ AlgoTable SomeTable() {
   logits.dtype = DType::kF16;
   logits.is_y_f32 = logits.has_bias = true;
   table.Set(logits, EntryOf(1));
+  MatmulShape gate_up = Shape(4096, 32);
+  gate_up.silu_mul = true;
+  table.Set(gate_up, {LinearKernel::kWide, {2, 4}, 5.25f});
   return table;
 }
 
@@ -51,9 +57,13 @@ TEST(AlgoTable, ComesBackFromItsText) {
   AlgoTable back;
   std::string error;
   ASSERT_TRUE(back.Parse(text, kIdentity, &error)) << error;
-  EXPECT_EQ(back.size(), 4u);
+  EXPECT_EQ(back.size(), 5u);
   EXPECT_EQ(back.Format(kIdentity), text);
   EXPECT_EQ(back.FindExactly(Shape(6144, 256))->algo, EntryOf(256).algo);
+  MatmulShape gate_up = Shape(4096, 32);
+  gate_up.silu_mul = true;
+  EXPECT_EQ(back.FindExactly(gate_up)->kernel, LinearKernel::kWide);
+  EXPECT_FLOAT_EQ(back.FindExactly(gate_up)->us, 5.25f);
 }
 
 TEST(AlgoTable, RefusesATextOfAnotherDevice) {
@@ -88,19 +98,35 @@ TEST(AlgoTable, RefusesLinesThatAreNotEntries) {
     return back.Parse(text, kIdentity, &error);
   };
   const std::string algo =
-      " 0000000000000001 0000000000000002 0000000000000003 0000000000000004"
+      " wide 0000000000000001 0000000000000002 0000000000000003 0000000000000004"
       " 0000000000000005 0000000000000006 0000000000000007 0000000000000008";
-  EXPECT_TRUE(accepts("bf16 0 0 0 0 4096 1024 32 1000" + algo));
-  EXPECT_FALSE(accepts("f32 0 0 0 0 4096 1024 32 1000" + algo));
-  EXPECT_FALSE(accepts("bf16 2 0 0 0 4096 1024 32 1000" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 1024 32 1000" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 99999999999 1024 32 1000" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 4096 -1 32 1000" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 4096 1024 32" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 4096 1024 32 1000 1" + algo));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 4096 1024 32 1000" + algo + " 0000000000000009"));
-  EXPECT_FALSE(accepts("bf16 0 0 0 0 4096 1024 32 1000 xx" + algo.substr(3)));
+  EXPECT_TRUE(accepts("bf16 0 0 0 0 0 4096 1024 32 1000" + algo));
+  EXPECT_FALSE(accepts("f32 0 0 0 0 0 4096 1024 32 1000" + algo));
+  EXPECT_FALSE(accepts("bf16 2 0 0 0 0 4096 1024 32 1000" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 0 1024 32 1000" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 99999999999 1024 32 1000" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 4096 -1 32 1000" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 4096 1024 32" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 4096 1024 32 1000 1" + algo));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 4096 1024 32 1000" + algo + " 0000000000000009"));
+  EXPECT_FALSE(accepts("bf16 0 0 0 0 0 4096 1024 32 1000 wider" + algo.substr(5)));
   EXPECT_FALSE(accepts(""));
+}
+
+TEST(TuningFile, IsReplacedAsAWholeAndReadBack) {
+  const std::string path = ::testing::TempDir() + "/linear_tuning";
+  std::string error;
+  std::string text;
+  ASSERT_TRUE(ReplaceFile(path, "old and longer", &error)) << error;
+  ASSERT_TRUE(ReplaceFile(path, "new", &error)) << error;
+  ASSERT_TRUE(ReadSmallFile(path, &text, &error)) << error;
+  EXPECT_EQ(text, "new");
+  EXPECT_FALSE(ReplaceFile(path + "/no/such/folder", "text", &error));
+  EXPECT_FALSE(ReadSmallFile(path + "/no/such/folder", &text, &error));
+  EXPECT_NE(error.find("no/such/folder"), std::string::npos);
+  ASSERT_TRUE(ReplaceFile(path, std::string((size_t{4} << 20) + 1, ' '), &error));
+  EXPECT_FALSE(ReadSmallFile(path, &text, &error));
+  std::remove(path.c_str());
 }
 
 }  // namespace

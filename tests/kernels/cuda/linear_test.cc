@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/linear/skinny.h"
+#include "kernels/cuda/linear/wide.h"
 #include "tests/kernels/cuda/linear_test_support.h"
 
 namespace mili::kernels::cuda {
@@ -71,6 +73,40 @@ TEST_F(CudaLinear, MultipliesManyRows) {
                  .k = 2048,
                  .has_fp8_weights = true,
                  .has_fp8_x = true});
+  }
+}
+
+// Every way to cut a product, each with other epilogues.
+TEST_F(CudaLinear, MultipliesBySeveralBlocksAndGroupsInTheWideKernel) {
+  SkinnyDevice device;
+  ASSERT_EQ(GetSkinnyDevice(0, &device), cudaSuccess);
+  const auto run = [&](const Layer& layer) {
+    const LayerData data(layer, ++seed_);
+    ASSERT_TRUE(WideTakes(data.Params()));
+    for (const WideCut& cut : WideCuts(data.Params(), device)) {
+      SCOPED_TRACE(std::to_string(layer.num_rows) + " x " + std::to_string(layer.n) + " x " +
+                   std::to_string(layer.k) + " in " + std::to_string(cut.groups) + " groups, " +
+                   std::to_string(cut.splits) + " splits, " + std::to_string(cut.sharers) +
+                   " sharers");
+      data.Poison();
+      ASSERT_EQ(WideLinear(data.Params(), cut, device, stream_), cudaSuccess);
+      ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+      data.Check();
+    }
+  };
+  for (const DType dtype : kTypes) {
+    for (const int m : {1, 9, 16, 17, 33, 64, 100, 128, 200, 256, 300}) {
+      run({.dtype = dtype, .num_rows = m, .n = 1096, .k = 1096, .has_add = true, .padding = 8});
+      run({.dtype = dtype, .num_rows = m, .n = 512, .k = 832, .has_bias = true});
+      run({.dtype = dtype, .num_rows = m, .n = 464, .k = 512, .is_y_f32 = true, .padding = 16});
+      run({.dtype = dtype, .num_rows = m, .n = 1312, .k = 576, .silu_mul = true, .padding = 8});
+      Layer fp8 = {.dtype = dtype, .num_rows = m, .n = 1040, .k = 1232, .has_add = true};
+      fp8.has_fp8_weights = fp8.has_fp8_x = true;
+      run(fp8);
+      fp8.silu_mul = true;
+      fp8.has_add = false;
+      run(fp8);
+    }
   }
 }
 
@@ -183,19 +219,23 @@ TEST_F(CudaLinear, MultipliesFp8WeightsByFp8Rows) {
   }
 }
 
-// A row's numbers are the same alone and in a batch of up to kMaxSkinnyRows.
-TEST_F(CudaLinear, GivesARowTheSameNumbersInAnyFewRows) {
+// A row's numbers are the same alone and in a batch of up to kMaxSkinnyRows in the skinny kernel.
+TEST_F(CudaLinear, GivesARowTheSameNumbersInAnyFewRowsOfTheSkinnyKernel) {
+  SkinnyDevice device;
+  ASSERT_EQ(GetSkinnyDevice(0, &device), cudaSuccess);
   for (const auto& [n, k] : {std::pair{6144, 1024}, {1024, 2048}, {512, 12288}}) {
     const LayerData data({.dtype = DType::kBF16, .num_rows = 16, .n = n, .k = k}, 7);
-    data.Poison();
-    LinearParams params = data.Params();
-    Run(params);
-    const std::vector<float> together = data.Output();
-    for (const int m : {1, 5, 8, 11}) {
-      data.Poison();
+    const auto rows_of = [&](int m) {
+      LinearParams params = data.Params();
       params.num_rows = m;
-      Run(params);
-      const std::vector<float> alone = data.Output();
+      data.Poison();
+      EXPECT_EQ(SkinnyLinear(params, device, stream_), cudaSuccess);
+      EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+      return data.Output();
+    };
+    const std::vector<float> together = rows_of(16);
+    for (const int m : {1, 5, 8, 11}) {
+      const std::vector<float> alone = rows_of(m);
       for (size_t i = 0; i < size_t(m) * data.y_stride(); ++i) ASSERT_EQ(alone[i], together[i]);
     }
   }
@@ -249,7 +289,7 @@ TEST_F(CudaLinear, StaysRightWhenTunedAndWhenTheTuningIsRestored) {
   const std::string before = context_->SaveTuning();
   const std::vector<LinearTuneRequest> requests = {
       {data.Params(), {data.Params().w, other.Params().w}}};
-  ASSERT_EQ(context_->Tune(requests, stream_), cudaSuccess);
+  ASSERT_EQ(context_->Tune(requests, 10.0, stream_), cudaSuccess);
   const std::string tuned = context_->SaveTuning();
   EXPECT_GT(tuned.size(), before.size());
   RunAndCheck(layer);
@@ -264,6 +304,12 @@ TEST_F(CudaLinear, StaysRightWhenTunedAndWhenTheTuningIsRestored) {
   ASSERT_EQ(restored->Linear(data.Params(), stream_), cudaSuccess);
   ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
   data.Check();
+  // Without time nothing more is tuned.
+  Layer later = layer;
+  later.num_rows = 200;
+  const LayerData not_tuned(later, 11);
+  ASSERT_EQ(context_->Tune({{not_tuned.Params(), {}}}, 0.0, stream_), cudaSuccess);
+  EXPECT_EQ(context_->SaveTuning(), tuned);
   EXPECT_FALSE(restored->RestoreTuning(tuned.substr(1), &error));
   EXPECT_EQ(restored->SaveTuning(), before);
 }

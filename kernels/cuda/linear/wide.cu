@@ -1,0 +1,191 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/cuda/linear/wide.h"
+#include "kernels/cuda/linear/wide_args.h"
+
+namespace mili::kernels::cuda {
+namespace {
+
+constexpr int kTokenTiles[] = {16, 32, 64, 128, 256};
+constexpr int kMaxCluster = 8;  // what every device lets a cluster have
+constexpr int kMaxSharers = 4;
+constexpr uint32_t kGoodStages = 3;
+
+int DivideUp(int a, int b) { return (a + b - 1) / b; }
+
+int TokensOf(int32_t num_rows) {
+  for (const int tokens : kTokenTiles) {
+    if (num_rows <= tokens) return tokens;
+  }
+  return 256;
+}
+
+int ChunksOf(const LinearParams& p) {
+  return DivideUp(p.k, p.w_scales != nullptr ? kWideChunkBytes : kWideChunkBytes / 2);
+}
+
+WideKernel KernelFor(const LinearParams& p, int tokens, int groups) {
+  const bool is_fp8 = p.w_scales != nullptr;
+  if (p.dtype == DType::kBF16) {
+    return is_fp8 ? WideBf16Fp8(tokens, groups) : WideBf16(tokens, groups);
+  }
+  return is_fp8 ? WideF16Fp8(tokens, groups) : WideF16(tokens, groups);
+}
+
+// A matrix of `rows` rows of `k` elements, in boxes of `box_rows` rows by one chunk.
+cudaError_t Encode(const LinearParams& p, const void* data, int64_t rows, int64_t stride,
+                   int box_rows, CUtensorMap* map) {
+  void* entry = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
+                                                             12000, cudaEnableDefault, &found);
+  if (error != cudaSuccess) return error;
+  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
+  const bool is_fp8 = p.w_scales != nullptr;
+  const cuuint32_t bytes = is_fp8 ? 1 : 2;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(p.k), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * bytes};
+  const cuuint32_t box[2] = {kWideChunkBytes / bytes, static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUtensorMapDataType type = is_fp8                   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                   : p.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                            : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  const CUresult result =
+      encode(map, type, 2, const_cast<void*>(data), sizes, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+// Stages of the ring, and with *bytes the shared memory of a block: half of a multiprocessor's
+// where that is enough, so that the next kernel's block fits beside this one.
+int StagesFor(const SkinnyDevice& device, int tokens, int groups, int chunks, uint32_t* bytes) {
+  const uint32_t rows = groups * kWideGroupRows;
+  const uint32_t stage = (rows + tokens) * kWideChunkBytes;
+  const auto fitting = [&](int32_t shared) {
+    return (static_cast<uint32_t>(shared) - kWideRingOffset) / stage;
+  };
+  uint32_t stages = fitting(device.paired_shared_bytes);
+  if (stages < kGoodStages) stages = fitting(device.shared_bytes);
+  stages = std::min<uint32_t>({stages, kWideMaxStages, static_cast<uint32_t>(chunks)});
+  const uint32_t sums = tokens * (rows + kWideSumPadding) * sizeof(float);
+  *bytes = kWideRingOffset + std::max(stages * stage, sums);
+  return static_cast<int>(stages);
+}
+
+bool IsPowerOfTwo(int32_t value) { return value >= 1 && (value & (value - 1)) == 0; }
+
+bool IsCut(const LinearParams& p, const WideCut& cut) {
+  // A sharer copies whole groups of 8 rows, as the swizzle counts them.
+  return (cut.groups == 1 || cut.groups == 2) && IsPowerOfTwo(cut.splits) &&
+         cut.splits <= kMaxCluster && IsPowerOfTwo(cut.sharers) && cut.sharers <= kMaxSharers &&
+         cut.splits * cut.sharers <= kMaxCluster && TokensOf(p.num_rows) / cut.sharers >= 8;
+}
+
+}  // namespace
+
+bool WideTakes(const LinearParams& p) {
+  if (p.dtype != DType::kBF16 && p.dtype != DType::kF16) return false;
+  if ((p.w_scales == nullptr) != (p.x_scales == nullptr) || p.norm_weight != nullptr) return false;
+  const int alignment = p.w_scales != nullptr ? 16 : 8;
+  if (p.num_rows < 1 || p.n < 8 || p.n % 8 != 0 || p.k < 64 || p.k % alignment != 0) return false;
+  if (p.x_stride % alignment != 0 || DivideUp(p.num_rows, 256) > 65535) return false;
+  return !p.silu_mul || (p.n % 16 == 0 && p.bias == nullptr && p.add == nullptr && !p.is_y_f32);
+}
+
+std::vector<WideCut> WideCuts(const LinearParams& p, const SkinnyDevice& device) {
+  std::vector<WideCut> cuts;
+  const int chunks = ChunksOf(p);
+  const auto blocks = [&](const WideCut& cut) {
+    return DivideUp(p.n, cut.groups * kWideGroupRows) * cut.splits * DivideUp(p.num_rows, 256);
+  };
+  for (int groups = 1; groups <= 2; ++groups) {
+    for (int splits = 1; splits <= kMaxCluster; splits *= 2) {
+      for (int sharers = 1; sharers <= (p.num_rows > 16 ? kMaxSharers : 1); sharers *= 2) {
+        const WideCut cut = {groups, splits, sharers};
+        const bool is_small = chunks / splits < 2 || blocks(cut) > 2 * device.num_sms;
+        if (IsCut(p, cut) && (splits == 1 || !is_small)) cuts.push_back(cut);
+      }
+    }
+  }
+  // As many blocks as fill the device at once; tokens are read once a tile, so large ones first
+  // where tokens are many.
+  const auto cost = [&](const WideCut& cut) {
+    const int waves = DivideUp(blocks(cut), device.num_sms);
+    const double filled = double(blocks(cut)) / (waves * device.num_sms);
+    const double rows = cut.groups * kWideGroupRows;
+    return (1.0 + 0.5 * std::min<double>(p.num_rows, 256) / rows) / filled + 0.05 * cut.splits;
+  };
+  std::stable_sort(cuts.begin(), cuts.end(),
+                   [&](const WideCut& a, const WideCut& b) { return cost(a) < cost(b); });
+  return cuts;
+}
+
+cudaError_t PrepareWide(const SkinnyDevice& device) {
+  LinearParams p;
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (const bool is_fp8 : {false, true}) {
+      const float some_scale = 1.0f;
+      p.dtype = dtype;
+      p.w_scales = is_fp8 ? &some_scale : nullptr;
+      for (const int tokens : kTokenTiles) {
+        for (const int groups : {1, 2}) {
+          const cudaError_t error = cudaFuncSetAttribute(
+              KernelFor(p, tokens, groups), cudaFuncAttributeMaxDynamicSharedMemorySize,
+              device.shared_bytes);
+          if (error != cudaSuccess) return error;
+        }
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
+cudaError_t WideLinear(const LinearParams& p, const WideCut& cut, const SkinnyDevice& device,
+                       cudaStream_t stream) {
+  const int chunks = ChunksOf(p);
+  if (!WideTakes(p) || !IsCut(p, cut)) return cudaErrorInvalidValue;
+  const int tokens = TokensOf(p.num_rows);
+  const int rows = cut.groups * kWideGroupRows;
+  WideArgs args = {};
+  cudaError_t error = Encode(p, p.w, p.n, p.k, rows, &args.w_map);
+  if (error == cudaSuccess) {
+    error = Encode(p, p.x, p.num_rows, p.x_stride, tokens / cut.sharers, &args.x_map);
+  }
+  if (error != cudaSuccess) return error;
+  args.bias = p.bias;
+  args.add = p.add;
+  args.y = p.y;
+  args.w_scales = p.w_scales;
+  args.x_scales = p.x_scales;
+  args.add_stride = p.add_stride;
+  args.y_stride = p.y_stride;
+  args.num_rows = p.num_rows;
+  args.n = p.n;
+  args.num_chunks = chunks;
+  args.num_splits = cut.splits;
+  args.num_sharers = cut.sharers;
+  args.is_y_f32 = p.is_y_f32;
+  args.silu_mul = p.silu_mul;
+  uint32_t bytes = 0;
+  args.num_stages = StagesFor(device, tokens, cut.groups, DivideUp(chunks, cut.splits), &bytes);
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {static_cast<unsigned>(cut.splits * cut.sharers), 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  const int tiles = DivideUp(DivideUp(p.n, rows), cut.sharers) * cut.sharers;
+  config.gridDim = dim3(tiles * cut.splits, DivideUp(p.num_rows, tokens));
+  config.blockDim = dim3(cut.groups * 128 + 32);
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = p.pdl ? 2 : 1;
+  error = cudaLaunchKernelEx(&config, KernelFor(p, tokens, cut.groups), args);
+  return error != cudaSuccess ? error : cudaGetLastError();
+}
+
+}  // namespace mili::kernels::cuda

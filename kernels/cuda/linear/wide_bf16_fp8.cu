@@ -1,0 +1,7 @@
+#include "kernels/cuda/linear/wide_kernel.cuh"
+
+namespace mili::kernels::cuda {
+
+WideKernel WideBf16Fp8(int tokens, int groups) { return WideInstance<E4m3, Bf16>(tokens, groups); }
+
+}  // namespace mili::kernels::cuda

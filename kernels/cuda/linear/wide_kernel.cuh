@@ -1,0 +1,290 @@
+// The wide kernel (see wide.h). One warp copies boxes of weights and tokens into a ring, one or two
+// warpgroups multiply 64 weight rows each by all tokens of the tile. Blocks of a cluster may share
+// a tile (splits): each sums over a part of k, and each then adds the parts of all for some of the
+// tokens. Or they may share the tokens (sharers): each copies a part of them to all. The weights of
+// the first stages are asked for before the producers of x have ended.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/cuda/common/bulk_copy.cuh"
+#include "kernels/cuda/common/cluster.cuh"
+#include "kernels/cuda/common/launch.h"
+#include "kernels/cuda/linear/wide_args.h"
+#include "kernels/cuda/linear/wide_epilogue.cuh"
+#include "kernels/cuda/linear/wide_products.cuh"
+
+namespace mili::kernels::cuda {
+
+template <typename ElementType, typename OutType, int kTokensOfTile, int kGroups>
+struct WideTile {
+  using Element = ElementType;
+  using Out = OutType;
+  static constexpr int kTokens = kTokensOfTile;
+  static constexpr int kChunk = kWideChunkBytes / (std::is_same_v<Element, E4m3> ? 1 : 2);
+  static constexpr int kRows = kGroups * kWideGroupRows;
+  static constexpr int kPiece = kTokens >= 128 ? 128 : kTokens >= 64 ? 64 : 16;  // of one product
+  static constexpr int kPieces = kTokens / kPiece;
+  static constexpr int kMultipliers = kGroups * 128;  // threads
+  static constexpr int kThreads = kMultipliers + 32;
+  static constexpr uint32_t kWeightBytes = kRows * kWideChunkBytes;
+  static constexpr uint32_t kStageBytes = kWeightBytes + kTokens * kWideChunkBytes;
+  static constexpr int kSumPitch = kRows + kWideSumPadding;
+};
+
+// What a block has to do, and where its barriers and its ring are.
+struct WideBlock {
+  int split;   // which part of k
+  int sharer;  // which part of the tokens it copies
+  int tile;
+  int first_token;
+  int first_chunk;
+  int num_chunks;
+  uint32_t full;   // barriers [num_stages]: the stage has come
+  uint32_t empty;  // barriers [num_stages]: all warps have read it
+  uint32_t ring;
+};
+
+__device__ __forceinline__ WideBlock WideBlockOf(const WideArgs& a, int tokens, uint32_t base) {
+  const int share = (a.num_chunks + a.num_splits - 1) / a.num_splits;
+  WideBlock block;
+  block.split = blockIdx.x % a.num_splits;
+  block.tile = blockIdx.x / a.num_splits;
+  block.sharer = block.tile % a.num_sharers;
+  block.first_token = blockIdx.y * tokens;
+  block.first_chunk = block.split * share;
+  block.num_chunks = max(0, min(share, a.num_chunks - block.first_chunk));
+  block.full = base;
+  block.empty = base + 8 * kWideMaxStages;
+  block.ring = base + kWideRingOffset;
+  return block;
+}
+
+__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int column, int row,
+                                        uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+      "[%1, {%2, %3}], [%4];" ::"r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier)
+      : "memory");
+}
+
+// To the same place in all blocks of `mask`, and counted by the barrier of each.
+__device__ __forceinline__ void CopyBoxToMany(uint32_t to, const CUtensorMap& map, int column,
+                                              int row, uint32_t barrier, uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier), "h"(mask)
+      : "memory");
+}
+
+__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int column, int row,
+                                        uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// By one thread.
+template <typename Tile>
+__device__ __forceinline__ void LoadStages(const WideArgs& a, const WideBlock& block) {
+  const uint64_t policy = EvictFirst();
+  const auto load_weights = [&](int i, int slot) {
+    const uint32_t barrier = block.full + 8 * slot;
+    ArriveExpecting(barrier, Tile::kStageBytes);
+    CopyBox(block.ring + slot * Tile::kStageBytes, a.w_map, (block.first_chunk + i) * Tile::kChunk,
+            block.tile * Tile::kRows, barrier, policy);
+  };
+  const int part = Tile::kTokens / a.num_sharers;
+  uint16_t mask = 0;
+  for (int i = 0; i < a.num_sharers; ++i) mask |= 1 << (i * a.num_splits + block.split);
+  const auto load_tokens = [&](int i, int slot) {
+    const uint32_t to = block.ring + slot * Tile::kStageBytes + Tile::kWeightBytes +
+                        block.sharer * part * kWideChunkBytes;
+    const int column = (block.first_chunk + i) * Tile::kChunk;
+    const int row = block.first_token + block.sharer * part;
+    if (a.num_sharers == 1) {
+      CopyBox(to, a.x_map, column, row, block.full + 8 * slot);
+    } else {
+      CopyBoxToMany(to, a.x_map, column, row, block.full + 8 * slot, mask);
+    }
+  };
+  const int ahead = min(a.num_stages, block.num_chunks);
+  for (int i = 0; i < ahead; ++i) load_weights(i, i);
+  WaitForProducers();
+  for (int i = 0; i < ahead; ++i) load_tokens(i, i);
+  int slot = 0;
+  uint32_t parity = 0;
+  for (int i = ahead; i < block.num_chunks; ++i) {
+    WaitForPhase(block.empty + 8 * slot, parity);
+    load_weights(i, slot);
+    load_tokens(i, slot);
+    if (++slot == a.num_stages) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+// This warp has read the stage, into which all sharers write.
+__device__ __forceinline__ void ReleaseStage(const WideArgs& a, const WideBlock& block, int slot) {
+  const int lane = threadIdx.x % 32;
+  if (a.num_sharers == 1) {
+    if (lane == 0) Arrive(block.empty + 8 * slot);
+  } else if (lane < a.num_sharers) {
+    ArriveInBlock(block.empty + 8 * slot, lane * a.num_splits + block.split);
+  }
+}
+
+template <typename Tile>
+__device__ __forceinline__ void MultiplyStages(const WideArgs& a, const WideBlock& block,
+                                               float (&sums)[Tile::kPieces][Tile::kPiece / 2]) {
+#pragma unroll
+  for (int p = 0; p < Tile::kPieces; ++p) {
+#pragma unroll
+    for (float& sum : sums[p]) sum = 0.0f;
+  }
+  const int group = threadIdx.x / 128;
+  int slot = 0;
+  int last_slot = 0;
+  uint32_t parity = 0;
+  for (int i = 0; i < block.num_chunks; ++i) {
+    WaitForPhase(block.full + 8 * slot, parity);
+    const uint32_t stage = block.ring + slot * Tile::kStageBytes;
+    const uint64_t w = TileDescriptor(stage + group * kWideGroupRows * kWideChunkBytes, 0);
+    const uint64_t x = TileDescriptor(stage + Tile::kWeightBytes, 0);
+    FenceProducts();
+#pragma unroll
+    for (int step = 0; step < kWideChunkBytes / 32; ++step) {
+#pragma unroll
+      for (int p = 0; p < Tile::kPieces; ++p) {
+        constexpr int kPieceBytes = Tile::kPiece * kWideChunkBytes;
+        ProductOfTiles<typename Tile::Element, Tile::kPiece>(
+            sums[p], w + step * 2, x + (p * kPieceBytes + step * 32) / 16, false);
+      }
+    }
+    CommitProducts();
+    WaitForProducts<1>();
+    if (i > 0) ReleaseStage(a, block, last_slot);
+    last_slot = slot;
+    if (++slot == a.num_stages) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+  WaitForProducts<0>();
+#pragma unroll
+  for (int p = 0; p < Tile::kPieces; ++p) HoldRegisters(sums[p]);
+}
+
+// Writes the sums as [token][row] where the ring was.
+template <typename Tile>
+__device__ __forceinline__ void StoreSums(const float (&sums)[Tile::kPieces][Tile::kPiece / 2],
+                                          float* to) {
+  const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+  to += threadIdx.x % 4 * 2 * Tile::kSumPitch + row;
+#pragma unroll
+  for (int p = 0; p < Tile::kPieces; ++p) {
+#pragma unroll
+    for (int i = 0; i < Tile::kPiece / 8; ++i) {
+      float* token = to + (p * Tile::kPiece + i * 8) * Tile::kSumPitch;
+      token[0] = sums[p][4 * i];
+      token[Tile::kSumPitch] = sums[p][4 * i + 1];
+      token[8] = sums[p][4 * i + 2];
+      token[Tile::kSumPitch + 8] = sums[p][4 * i + 3];
+    }
+  }
+}
+
+template <typename Tile>
+__device__ __forceinline__ void MultiplyTile(const WideArgs& a, const WideBlock& block,
+                                             char* shared) {
+  using Output = WideOutput<typename Tile::Out>;
+  // Units of four outputs; of the tile's tokens those of this block's rank.
+  const int units_of_token = Tile::kRows / (a.silu_mul ? 8 : 4);
+  const int num_tokens = min(Tile::kTokens, a.num_rows - block.first_token);
+  const int share = (num_tokens + a.num_splits - 1) / a.num_splits;
+  const int first = block.split * share;
+  const int num_units = max(0, min(share, num_tokens - first)) * units_of_token;
+  const auto output_of = [&](int unit) {
+    return Output(a, block.tile * Tile::kRows, unit % units_of_token, block.first_token,
+                  first + unit / units_of_token, unit < num_units);
+  };
+  PrefetchColumns<Output>(a, block.tile * Tile::kRows, Tile::kRows);
+  WaitForProducers();
+  Output output = output_of(threadIdx.x);  // what it reads comes while the products run
+  float sums[Tile::kPieces][Tile::kPiece / 2];
+  MultiplyStages<Tile>(a, block, sums);
+  SyncThreads(1, Tile::kMultipliers);  // all have read the ring
+  float* const parts = reinterpret_cast<float*>(shared + kWideRingOffset);
+  StoreSums<Tile>(sums, parts);
+  if (a.num_splits > 1) {
+    SyncCluster();
+  } else {
+    SyncThreads(1, Tile::kMultipliers);
+  }
+  for (int unit = threadIdx.x; unit < num_units; unit += Tile::kMultipliers) {
+    if (unit != static_cast<int>(threadIdx.x)) output = output_of(unit);
+    output.Write(a, parts, Tile::kSumPitch);
+  }
+}
+
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 ? 1 : 2)
+    WideLinearKernel(const __grid_constant__ WideArgs a) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  extern __shared__ __align__(1024) char shared[];
+  const WideBlock block = WideBlockOf(a, Tile::kTokens, SharedAddress(shared));
+  if (threadIdx.x == Tile::kMultipliers) {
+    for (int i = 0; i < a.num_stages; ++i) {
+      InitBarrier(block.full + 8 * i, 1);
+      InitBarrier(block.empty + 8 * i, Tile::kMultipliers / 32 * a.num_sharers);
+    }
+    PublishBarriers();
+  }
+  __syncthreads();
+  LetDependentsStart();
+  if (a.num_sharers > 1) SyncCluster();  // the others' barriers are there
+  if (threadIdx.x < Tile::kMultipliers) {
+    MultiplyTile<Tile>(a, block, shared);
+  } else {
+    if (threadIdx.x == Tile::kMultipliers) LoadStages<Tile>(a, block);
+    __syncwarp();
+    if (a.num_splits > 1) SyncCluster();
+  }
+  // Others may still read this block's sums or arrive at its barriers.
+  if (a.num_splits * a.num_sharers > 1) SyncCluster();
+#endif
+}
+
+// The table of instances of one pair of types.
+template <typename Element, typename Out>
+WideKernel WideInstance(int tokens, int groups) {
+  const auto of = [groups](WideKernel one, WideKernel two) {
+    return groups == 1 ? one : groups == 2 ? two : nullptr;
+  };
+  switch (tokens) {
+    case 16:
+      return of(WideLinearKernel<WideTile<Element, Out, 16, 1>>,
+                WideLinearKernel<WideTile<Element, Out, 16, 2>>);
+    case 32:
+      return of(WideLinearKernel<WideTile<Element, Out, 32, 1>>,
+                WideLinearKernel<WideTile<Element, Out, 32, 2>>);
+    case 64:
+      return of(WideLinearKernel<WideTile<Element, Out, 64, 1>>,
+                WideLinearKernel<WideTile<Element, Out, 64, 2>>);
+    case 128:
+      return of(WideLinearKernel<WideTile<Element, Out, 128, 1>>,
+                WideLinearKernel<WideTile<Element, Out, 128, 2>>);
+    case 256:
+      return of(WideLinearKernel<WideTile<Element, Out, 256, 1>>,
+                WideLinearKernel<WideTile<Element, Out, 256, 2>>);
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace mili::kernels::cuda
