@@ -25,24 +25,30 @@ class ModelRunner {
                                                            int num_threads,
                                                            const MemoryLimits& wanted) {
     MILI_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, ModelSource::Open(path));
+    return Load(*source, kernels, num_threads, wanted);
+  }
+  static absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const ModelSource& source,
+                                                           const kernels::CpuKernels& kernels,
+                                                           int num_threads,
+                                                           const MemoryLimits& wanted) {
     auto runner = std::unique_ptr<ModelRunner>(new ModelRunner(num_threads));
     MemoryLimits limits = wanted;
     limits.num_threads = static_cast<uint32_t>(num_threads);
     MILI_ASSIGN_OR_RETURN(const MemoryPlan plan,
-                          PlanMemory(source->config(), Weights::BytesNeeded(*source, &kernels),
+                          PlanMemory(source.config(), Weights::BytesNeeded(source, &kernels),
                                      kernels.kv_dtype, limits));
-    MILI_ASSIGN_OR_RETURN(Weights weights, Weights::Load(*source, {.num_threads = 2,
-                                                                   .kernels = &kernels,
-                                                                   .progress = nullptr,
-                                                                   .cancelled = nullptr}));
-    runner->limits_ = SlotTable::LimitsOf(plan, source->config().vocab_size);
+    MILI_ASSIGN_OR_RETURN(Weights weights, Weights::Load(source, {.num_threads = 2,
+                                                                  .kernels = &kernels,
+                                                                  .progress = nullptr,
+                                                                  .cancelled = nullptr}));
+    runner->limits_ = SlotTable::LimitsOf(plan, source.config().vocab_size);
     MILI_ASSIGN_OR_RETURN(runner->backend_,
-                          ModelBackend::Create({.config = source->config(),
+                          ModelBackend::Create({.config = source.config(),
                                                 .plan = plan,
                                                 .compute = {&kernels, &runner->pool_},
                                                 .num_valid_tokens = 0},
                                                std::move(weights)));
-    runner->vocab_size_ = source->config().vocab_size;
+    runner->vocab_size_ = source.config().vocab_size;
     return runner;
   }
 

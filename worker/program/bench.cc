@@ -29,6 +29,7 @@ struct Measurement {
   double decode_tokens_per_s = 0;
   double first_token_ms = 0;  // of the first sequence
   double step_p50_ms = 0;     // decode steps, computation only
+  double idle_p50_ms = 0;     // of the device between two of them
 };
 
 template <typename Get>
@@ -72,6 +73,8 @@ class Run {
       measured.decode_tokens_per_s = decode_tokens / absl::ToDoubleSeconds(decode);
       std::sort(steps_ms_.begin(), steps_ms_.end());
       measured.step_p50_ms = steps_ms_[steps_ms_.size() / 2];
+      std::sort(idle_ms_.begin(), idle_ms_.end());
+      measured.idle_p50_ms = idle_ms_[idle_ms_.size() / 2];
     }
     return measured;
   }
@@ -151,6 +154,7 @@ class Run {
       }
       MILI_ASSIGN_OR_RETURN(const StepResult result, Take());
       steps_ms_.push_back(absl::ToDoubleMilliseconds(result.compute));
+      idle_ms_.push_back(absl::ToDoubleMilliseconds(result.idle));
     }
     return absl::OkStatus();
   }
@@ -164,6 +168,7 @@ class Run {
   uint64_t last_step_ = 0;
   int in_flight_ = 0;
   std::vector<double> steps_ms_;
+  std::vector<double> idle_ms_;
 };
 
 absl::StatusOr<Measurement> MeasureMedian(const Settings& settings, const LoadedModel& model,
@@ -180,15 +185,16 @@ absl::StatusOr<Measurement> MeasureMedian(const Settings& settings, const Loaded
   median.decode_tokens_per_s = MedianOf(runs, [](auto& m) { return m.decode_tokens_per_s; });
   median.first_token_ms = MedianOf(runs, [](auto& m) { return m.first_token_ms; });
   median.step_p50_ms = MedianOf(runs, [](auto& m) { return m.step_p50_ms; });
+  median.idle_p50_ms = MedianOf(runs, [](auto& m) { return m.idle_p50_ms; });
   return median;
 }
 
 std::string FieldsOf(const Measurement& m) {
   return absl::StrFormat(
       "\"concurrency\": %d, \"prefill_tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, "
-      "\"first_token_ms\": %.2f, \"step_p50_ms\": %.3f",
-      m.concurrency, m.prefill_tokens_per_s, m.decode_tokens_per_s, m.first_token_ms,
-      m.step_p50_ms);
+      "\"first_token_ms\": %.2f, \"step_p50_ms\": %.3f, \"idle_p50_ms\": %.3f",
+      m.concurrency, m.prefill_tokens_per_s, m.decode_tokens_per_s, m.first_token_ms, m.step_p50_ms,
+      m.idle_p50_ms);
 }
 
 void Print(const Settings& settings, const LoadedModel& model,
@@ -210,11 +216,12 @@ void Print(const Settings& settings, const LoadedModel& model,
               model.facts.model_name.c_str(), model.facts.weight_dtype.c_str(),
               model.facts.device.c_str(), settings.bench_prompt_tokens,
               settings.bench_output_tokens, settings.bench_repeat);
-  std::printf("%11s  %13s  %12s  %14s  %11s\n", "concurrency", "prefill tok/s", "decode tok/s",
-              "first token ms", "step p50 ms");
+  std::printf("%11s  %13s  %12s  %14s  %11s  %11s\n", "concurrency", "prefill tok/s",
+              "decode tok/s", "first token ms", "step p50 ms", "idle p50 ms");
   for (const Measurement& m : all) {
-    std::printf("%11u  %13.1f  %12.1f  %14.2f  %11.3f\n", m.concurrency, m.prefill_tokens_per_s,
-                m.decode_tokens_per_s, m.first_token_ms, m.step_p50_ms);
+    std::printf("%11u  %13.1f  %12.1f  %14.2f  %11.3f  %11.3f\n", m.concurrency,
+                m.prefill_tokens_per_s, m.decode_tokens_per_s, m.first_token_ms, m.step_p50_ms,
+                m.idle_p50_ms);
   }
 }
 

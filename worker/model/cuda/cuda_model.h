@@ -67,8 +67,12 @@ class CudaModel final : private LayerOps {
   absl::Status Down(uint32_t layer_idx) override;
 
   absl::Status Norm(const void* weight);
-  // y = x w^T over the step's tokens; += if `adds`.
-  absl::Status Product(const void* x, int64_t k, const void* w, int64_t n, void* y, bool adds);
+  // residual += x w^T over the step's tokens.
+  absl::Status AddProduct(const void* x, int64_t k, const void* w);
+  // y = norm(residual) w^T: normed by the product itself where its kernel does that (norm_weight
+  // is set then), else by the op before it.
+  gpu::k::LinearParams NormedProduct(const void* norm, const void* w, int64_t n, void* y) const;
+  gpu::k::LinearParams QkvParams(uint32_t layer_idx) const;
   // Logits of the tokens that `row_idxs` (device) names.
   absl::Status Head(const int32_t* row_idxs, int32_t num_rows);
   // The pages of a layer and the tables of the sequences from `first_seq` on.

@@ -1,0 +1,229 @@
+// Whole models on the GPU against the plain fp32 loops on the CPU: random weights, shapes of every
+// architecture and head size.
+#include "worker/engine/cuda/cuda_runner.h"
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "kernels/reference/kernels.h"
+#include "tests/support/gpu_model_runner.h"
+#include "tests/support/model_runner.h"
+#include "tests/support/random_model.h"
+
+namespace mili::worker {
+namespace {
+
+constexpr uint32_t kMaxSeqs = 48;
+constexpr uint32_t kMaxModelLen = 256;
+
+struct Case {
+  const char* name;
+  Architecture architecture;
+  DType dtype;
+  uint32_t num_layers, hidden_size, intermediate_size, num_heads, num_kv_heads, head_dim;
+  bool is_tied;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+ModelConfig ConfigOf(const Case& c) {
+  ModelConfig config;
+  config.architecture = c.architecture;
+  config.name = c.name;
+  config.num_layers = c.num_layers;
+  config.hidden_size = c.hidden_size;
+  config.intermediate_size = c.intermediate_size;
+  config.num_heads = c.num_heads;
+  config.num_kv_heads = c.num_kv_heads;
+  config.head_dim = c.head_dim;
+  config.vocab_size = 1000;
+  config.max_position = kMaxModelLen;
+  config.rms_norm_eps = 1e-6f;
+  config.tie_word_embeddings = c.is_tied;
+  config.attention_bias = c.architecture == Architecture::kQwen2;
+  config.qk_norm = c.architecture == Architecture::kQwen3;
+  return config;
+}
+
+std::vector<TokenId> RandomIds(uint64_t seed, size_t count, uint32_t vocab_size) {
+  std::mt19937_64 random(seed);
+  std::vector<TokenId> ids(count);
+  for (TokenId& id : ids) id = static_cast<TokenId>(random() % vocab_size);
+  return ids;
+}
+
+double CosineOf(const float* a, const float* b, size_t size) {
+  double ab = 0, aa = 0, bb = 0;
+  for (size_t i = 0; i < size; ++i) {
+    ab += double{a[i]} * b[i];
+    aa += double{a[i]} * a[i];
+    bb += double{b[i]} * b[i];
+  }
+  return ab / std::sqrt(aa * bb);
+}
+
+double LogSumExp(const float* logits, size_t size) {
+  double sum = 0;
+  const float largest = *std::max_element(logits, logits + size);
+  for (size_t i = 0; i < size; ++i) sum += std::exp(double{logits[i]} - largest);
+  return largest + std::log(sum);
+}
+
+// How far a logit may be from the reference's: sums of 16-bit activations stray by some hundredths
+// of what logits differ by among themselves.
+double ToleranceOf(const float* logits, size_t size) {
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < size; ++i) {
+    sum += logits[i];
+    squares += double{logits[i]} * logits[i];
+  }
+  const double mean = sum / static_cast<double>(size);
+  return 0.04 * std::sqrt(squares / static_cast<double>(size) - mean * mean);
+}
+
+class CudaRunnerTest : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    const absl::StatusOr<Gpu> gpu = OpenGpu();
+    if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+    const RandomModel model(ConfigOf(GetParam()), GetParam().dtype, 7);
+    vocab_size_ = model.config().vocab_size;
+    GpuMemoryLimits gpu_limits;
+    gpu_limits.max_num_seqs = kMaxSeqs;
+    gpu_limits.max_num_batched_tokens = 128;
+    gpu_limits.kv_cache_memory_bytes = 64 << 20;
+    auto on_gpu = GpuModelRunner::Load(model, *gpu, gpu_limits);
+    ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
+    gpu_ = *std::move(on_gpu);
+    MemoryLimits limits;
+    limits.max_num_seqs = kMaxSeqs;
+    limits.max_num_batched_tokens = 256;
+    limits.kv_cache_memory_bytes = 64 << 20;
+    auto on_cpu = ModelRunner::Load(model, kernels::ReferenceKernels(),
+                                    static_cast<int>(std::thread::hardware_concurrency()), limits);
+    ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+    cpu_ = *std::move(on_cpu);
+  }
+
+  // Every sampled token must be one that the reference finds about as likely as its best.
+  void ExpectGreedy(const DriverRequest& request, const DriverResult& result) {
+    std::vector<TokenId> ids = request.prompt;
+    for (const SampledToken& token : result.tokens) ids.push_back(token.id);
+    ids.pop_back();
+    const auto logits = cpu_->PromptLogits(ids, 256);
+    ASSERT_TRUE(logits.ok()) << logits.status();
+    ASSERT_EQ(result.tokens.size(), request.max_tokens);
+    for (size_t i = 0; i < result.tokens.size(); ++i) {
+      const float* row = logits->data() + (request.prompt.size() + i - 1) * vocab_size_;
+      const double best = *std::max_element(row, row + vocab_size_);
+      const double tolerance = ToleranceOf(row, vocab_size_);
+      EXPECT_GT(row[result.tokens[i].id], best - 2 * tolerance) << "token " << i;
+      if (!request.sampling.num_logprobs) continue;
+      EXPECT_NEAR(result.tokens[i].logprob, row[result.tokens[i].id] - LogSumExp(row, vocab_size_),
+                  2 * tolerance);
+      EXPECT_EQ(result.tokens[i].top.size(), *request.sampling.num_logprobs);
+    }
+    if (!request.sampling.num_prompt_logprobs) return;
+    ASSERT_EQ(result.prompt_logprobs.size(), request.prompt.size() - 1);
+    for (size_t i = 0; i + 1 < request.prompt.size(); ++i) {
+      const float* row = logits->data() + i * vocab_size_;
+      EXPECT_EQ(result.prompt_logprobs[i].id, request.prompt[i + 1]);
+      EXPECT_NEAR(result.prompt_logprobs[i].logprob,
+                  row[request.prompt[i + 1]] - LogSumExp(row, vocab_size_),
+                  2 * ToleranceOf(row, vocab_size_));
+    }
+  }
+
+  uint32_t vocab_size_ = 0;
+  std::unique_ptr<GpuModelRunner> gpu_;
+  std::unique_ptr<ModelRunner> cpu_;
+};
+
+TEST_P(CudaRunnerTest, LogitsAreThoseOfTheReference) {
+  const std::vector<TokenId> prompt = RandomIds(1, 97, vocab_size_);
+  const auto expected = cpu_->PromptLogits(prompt, 256);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  for (const uint32_t chunk : {1u, 3u, 16u, 17u, 48u}) {
+    const auto got = gpu_->PromptLogits(prompt, chunk);
+    ASSERT_TRUE(got.ok()) << got.status();
+    double worst = 1;
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      const double cosine =
+          CosineOf(got->data() + i * vocab_size_, expected->data() + i * vocab_size_, vocab_size_);
+      worst = std::isnan(cosine) ? -1 : std::min(worst, cosine);
+    }
+    RecordProperty("worst_cosine_" + std::to_string(chunk), std::to_string(worst));
+    EXPECT_GT(worst, 0.9995) << "chunks of " << chunk;
+  }
+}
+
+TEST_P(CudaRunnerTest, SequencesInAnyBatchAndAfterRestartsAreGreedy) {
+  std::vector<DriverRequest> requests(24);
+  std::mt19937_64 random(3);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt = RandomIds(i, 1 + random() % 60, vocab_size_);
+    requests[i].max_tokens = 1 + static_cast<uint32_t>(random() % 24);
+    requests[i].sampling.temperature = 0;
+    if (i % 3 == 0) requests[i].sampling.num_logprobs = static_cast<uint32_t>(i % 5);
+    if (i % 4 == 0) requests[i].sampling.num_prompt_logprobs = 2;
+  }
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    const auto results = gpu_->Generate(requests, {.seed = seed,
+                                                   .max_chunk = seed == 1 ? UINT32_MAX : 20,
+                                                   .skip_probability = seed == 1 ? 0.0 : 0.2,
+                                                   .restart_probability = seed == 1 ? 0.0 : 0.05});
+    ASSERT_TRUE(results.ok()) << results.status();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << ", request " << i);
+      ExpectGreedy(requests[i], (*results)[i]);
+    }
+  }
+}
+
+TEST_P(CudaRunnerTest, BiasesBansAndPenaltiesDecide) {
+  DriverRequest biased;
+  biased.prompt = RandomIds(5, 10, vocab_size_);
+  biased.max_tokens = 4;
+  biased.sampling.temperature = 0;
+  biased.sampling.logit_bias = {{77, 2000.0f}};  // far above what any logit is by itself
+  DriverRequest banned = biased;
+  banned.sampling.logit_bias.push_back({78, 1000.0f});
+  banned.sampling.min_tokens = 2;
+  banned.sampling.banned_token_ids = {77};
+  DriverRequest penalised = biased;
+  penalised.sampling.logit_bias.push_back({78, 1980.0f});
+  penalised.sampling.presence_penalty = 2;
+  penalised.sampling.frequency_penalty = 2;
+  penalised.max_tokens = 60;
+  const auto results = gpu_->Generate({biased, banned, penalised});
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ((*results)[0].ids(), (std::vector<TokenId>{77, 77, 77, 77}));
+  EXPECT_EQ((*results)[1].ids(), (std::vector<TokenId>{78, 78, 77, 77}));
+  // Each repetition costs 2 more, which in the end outweighs the lead of either.
+  const std::vector<TokenId> ids = (*results)[2].ids();
+  const auto num_77 = std::count(ids.begin(), ids.end(), 77u);
+  const auto num_78 = std::count(ids.begin(), ids.end(), 78u);
+  EXPECT_EQ(num_77 + num_78, 60);
+  EXPECT_GT(num_77, 0);
+  EXPECT_GT(num_78, 0);
+}
+
+constexpr auto kBF16 = DType::kBF16;
+constexpr auto kF16 = DType::kF16;
+constexpr Case kCases[] = {
+    {"Qwen3", Architecture::kQwen3, kBF16, 2, 512, 1536, 4, 2, 128, true},
+    {"Qwen3Wide", Architecture::kQwen3, kBF16, 2, 512, 1536, 8, 2, 128, false},
+    {"Qwen3Fp16", Architecture::kQwen3, kF16, 2, 512, 1536, 4, 2, 128, true},
+    {"Qwen2", Architecture::kQwen2, kBF16, 2, 448, 1216, 7, 1, 64, true},
+    {"Llama", Architecture::kLlama, kBF16, 3, 576, 1536, 9, 3, 64, true},
+    {"LlamaFp16", Architecture::kLlama, kF16, 2, 256, 1024, 8, 8, 64, false},
+    {"LlamaGroupOf16", Architecture::kLlama, kBF16, 2, 256, 512, 16, 1, 64, false},
+};
+INSTANTIATE_TEST_SUITE_P(Models, CudaRunnerTest, ::testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace mili::worker
