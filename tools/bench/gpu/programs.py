@@ -35,31 +35,47 @@ def end_group(process):
     process.wait()
 
 
-def run(command, timeout_s, keep_partial=False):
-    """What `command` printed; its process group is ended after timeout_s. `keep_partial`: what came
-    until then or until it failed counts, with the reason as the last line."""
-    command = [str(part) for part in command]
-    name = pathlib.Path(command[0] if "python" not in command[0] else command[1]).name
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                   start_new_session=True)
+class Background:
+    """A command that runs until `finish`, or as long as that lets it."""
+
+    def __init__(self, command):
+        command = [str(part) for part in command]
+        named = command[1] if "python" in command[0] else command[0]
+        self.name = pathlib.Path(named).name
+        self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self.out,
+                                        stderr=self.err, text=True, start_new_session=True)
+
+    def finish(self, timeout_s, text="", keep_partial=False):
+        """What it printed, given `text` to read; its process group is ended after timeout_s.
+        `keep_partial`: what came until then or until it failed counts, with the reason as the last
+        line."""
         try:
-            code = process.wait(timeout_s)
+            self.process.communicate(text, timeout_s)
+            code = self.process.returncode
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            end_group(process)
-        out.seek(0)
-        err.seek(0)
-        text = out.read()
+            self.close()
+        self.out.seek(0)
+        self.err.seek(0)
+        printed = self.out.read()
         if code == 0:
-            return text
-        errors = err.read().strip().splitlines() or [""]
-        reason = f"{name}: " + (f"not done after {timeout_s:.0f} s" if code is None else
-                                f"exit code {code}: {errors[-1]}")
+            return printed
+        errors = self.err.read().strip().splitlines() or [""]
+        reason = f"{self.name}: " + (f"not done after {timeout_s:.0f} s" if code is None else
+                                     f"exit code {code}: {errors[-1]}")
         if keep_partial:
-            return f"{text}{reason}\n"
+            return f"{printed}{reason}\n"
         raise Failure(reason)
+
+    def close(self):
+        """Ends it; `finish` has done so already."""
+        end_group(self.process)
+
+
+def run(command, timeout_s, keep_partial=False):
+    return Background(command).finish(timeout_s, keep_partial=keep_partial)
 
 
 def run_json(command, timeout_s):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Judges a worker's answers by transformers on the same device: reference.py FILE DEVICE.
+"""Judges a worker's answers by transformers on the same device: reference.py DEVICE.
 
-FILE: JSON lines {model, checkpoint, answers}. Prints a JSON line for each. The reference is the same
+Reads JSON lines {model, checkpoint, answers} and prints one for each. The reference is the same
 checkpoint in float32, the model run once over prompt and answer, so that one wrong token does not make
 all later ones differ. What is compared are logits: of each prompt position those that the worker
 scored, the next token's (a random one) and its 20 likeliest; a log probability is one after the
@@ -49,8 +49,8 @@ def logits_of(model, answers, device):
     return out
 
 
-def report_of(case, device):
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+def report_of(case, model_class, device):
+    model = model_class.from_pretrained(
         case["checkpoint"], dtype=torch.bfloat16, attn_implementation="sdpa").to(device).eval()
     bf16 = logits_of(model, case["answers"], device)
     reference = logits_of(model.float(), case["answers"], device)
@@ -65,15 +65,16 @@ def report_of(case, device):
 
 
 def main():
-    path, device = sys.argv[1:]
+    device = sys.argv[1]
     torch.backends.cuda.matmul.allow_tf32 = False
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            print(json.dumps(report_of(json.loads(line), device)), flush=True)
-            if device == "cuda":
-                torch.cuda.empty_cache()
+    # Looked up now, which takes seconds, while the worker is still being asked.
+    model_class = transformers.AutoModelForCausalLM
+    for line in sys.stdin:
+        print(json.dumps(report_of(json.loads(line), model_class, device)), flush=True)
+        if device == "cuda":
+            torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
