@@ -86,6 +86,11 @@ absl::StatusOr<std::vector<RequestPtr>> Frontend::MakeRequests(
   }
   std::vector<RequestPtr> requests;
   for (size_t i = 0; i < spec.prompts.size(); ++i) {
+    if (const auto count = CountLongText(spec.prompts[i], call.model(), spec.add_special_tokens)) {
+      MILI_RETURN_IF_ERROR(
+          ResolveMaxTokens(spec, static_cast<uint32_t>(*count), call.model(), options_.limits)
+              .status());
+    }
     MILI_ASSIGN_OR_RETURN(std::vector<TokenId> ids,
                           Tokenise(spec.prompts[i], call.model(), spec.add_special_tokens));
     MILI_ASSIGN_OR_RETURN(

@@ -4,6 +4,22 @@
 #include "common/wire/status_wire.h"
 
 namespace mili::router {
+namespace {
+
+EncodeOptions OptionsOf(std::optional<bool> add_special_tokens) {
+  return {.add_special_tokens = add_special_tokens.value_or(true), .parse_special = true};
+}
+
+}  // namespace
+
+std::optional<size_t> CountLongText(const Prompt& prompt, const ServedModel& model,
+                                    std::optional<bool> add_special_tokens) {
+  constexpr size_t kLongBytes = 16;  // a token of the context; texts have three to five
+  const auto* const text = std::get_if<std::string>(&prompt);
+  if (text == nullptr || model.tokenizer == nullptr) return std::nullopt;
+  if (text->size() / kLongBytes <= model.facts.max_model_len) return std::nullopt;
+  return model.tokenizer->Count(*text, OptionsOf(add_special_tokens));
+}
 
 absl::StatusOr<std::vector<TokenId>> Tokenise(const Prompt& prompt, const ServedModel& model,
                                               std::optional<bool> add_special_tokens) {
@@ -12,8 +28,7 @@ absl::StatusOr<std::vector<TokenId>> Tokenise(const Prompt& prompt, const Served
     return BadField("prompt", "this model comes without a tokenizer; send token ids");
   }
   if (const auto* text = std::get_if<std::string>(&prompt)) {
-    return model.tokenizer->Encode(
-        *text, {.add_special_tokens = add_special_tokens.value_or(true), .parse_special = true});
+    return model.tokenizer->Encode(*text, OptionsOf(add_special_tokens));
   }
   if (model.encode_chat == nullptr) {
     return BadField("messages", "this model comes without a chat template; send text");

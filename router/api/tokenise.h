@@ -2,6 +2,7 @@
 // takes milliseconds.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <vector>
 
@@ -16,5 +17,10 @@ namespace mili::router {
 // unless `add_special_tokens` is true. INVALID_ARGUMENT names the field.
 absl::StatusOr<std::vector<TokenId>> Tokenise(const Prompt& prompt, const ServedModel& model,
                                               std::optional<bool> add_special_tokens);
+
+// The number of tokens that Tokenise would give, of a text so long for the model's context that it
+// will hardly fit: to be refused it needs no list of ids. None: not such a text.
+std::optional<size_t> CountLongText(const Prompt& prompt, const ServedModel& model,
+                                    std::optional<bool> add_special_tokens);
 
 }  // namespace mili::router

@@ -140,6 +140,14 @@ TEST_F(HttpTest, PromptOverTheContextSaysTheNumbers) {
   EXPECT_THAT(answer.head, HasSubstr("x-should-retry: false"));
 }
 
+TEST_F(HttpTest, PromptFarOverTheContextSaysTheNumbersToo) {
+  const Answer answer =
+      Post("/v1/completions", R"({"prompt":")" + std::string(5000, 'x') + R"("})");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.json()["error"]["code"], "context_length_exceeded");
+  EXPECT_THAT(answer.body, HasSubstr("5000 tokens"));
+}
+
 TEST_F(HttpTest, UnknownModelIs404WithItsCode) {
   const Answer answer = Post("/v1/completions", R"({"prompt":"a","model":"other"})");
   EXPECT_EQ(answer.status, 404);
