@@ -26,7 +26,7 @@ void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_he
   for (int32_t s = 0; s < num_seqs; ++s) {
     total += CeilDiv(context_lens[s], kDecodeBlock) * num_kv_heads;
   }
-  const int32_t active = std::min(total, num_ctas);
+  const int32_t active = total == 0 ? 0 : CeilDiv(total, CeilDiv(total, num_ctas));
   auto* header = reinterpret_cast<DecodePlanHeader*>(plan);
   *header = {total, active, 0, 0};
   auto* shares = reinterpret_cast<DecodeShare*>(header + 1);
@@ -46,6 +46,7 @@ void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_he
     shares[c].kv_head = (begin - first_of_s) / blocks_of_s;
     shares[c].block = (begin - first_of_s) % blocks_of_s;
     shares[c].num_blocks = ShareBegin(c + 1, total, active) - begin;
+    shares[c].len = context_lens[s];
   }
 }
 

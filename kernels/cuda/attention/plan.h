@@ -13,7 +13,8 @@ namespace mili::kernels::cuda {
 #endif
 
 // Decode. The step's KV is one list of blocks of 64 tokens, ordered by sequence, KV head, position.
-// Share c of `num_active` shares begins at block ShareBegin(c).
+// Share c of `num_active` shares begins at block ShareBegin(c). No more shares are active than the
+// largest one allows: so equal lengths are cut where sequences and heads end, if that is possible.
 inline constexpr int32_t kDecodeBlock = 64;
 inline constexpr int32_t kDecodeCtasPerSm = 2;
 
@@ -28,6 +29,8 @@ struct DecodeShare {
   int32_t kv_head;
   int32_t block;       // of that sequence and head, where the share begins
   int32_t num_blocks;  // 0: nothing to do
+  int32_t len;         // of that sequence
+  int32_t reserved[3];
 };
 
 MILI_HOST_DEVICE inline int32_t ShareBegin(int32_t share, int32_t total_blocks,

@@ -43,22 +43,32 @@ TEST(DecodePlanTest, GivesEveryBlockToOneShareInOrderAndSharesOfEqualSize) {
             ASSERT_EQ(plan.shares()[c].seq, s);
             ASSERT_EQ(plan.shares()[c].kv_head, h);
             ASSERT_EQ(plan.shares()[c].block, b);
+            ASSERT_EQ(plan.shares()[c].len, lens[s]);
           }
           ASSERT_EQ(ShareOf(flat, plan.header().total_blocks, plan.header().num_active), c);
         }
       }
     }
     ASSERT_EQ(plan.header().total_blocks, flat);
-    ASSERT_EQ(plan.header().num_active, std::min(flat, num_ctas));
+    ASSERT_LE(plan.header().num_active, std::min(flat, num_ctas));
     for (int32_t i = 0; i < num_ctas; ++i) {
       const int32_t size = plan.shares()[i].num_blocks;
       if (i >= plan.header().num_active) {
         ASSERT_EQ(size, 0);
       } else {
         ASSERT_GE(size, flat / plan.header().num_active);
-        ASSERT_LE(size, flat / plan.header().num_active + 1);
+        ASSERT_LE(size, (flat + num_ctas - 1) / num_ctas);
       }
     }
+  }
+}
+
+TEST(DecodePlanTest, CutsEqualLengthsWhereTheyEnd) {
+  const DecodePlan plan(std::vector<int32_t>(64, 256), 8, 264);
+  ASSERT_EQ(plan.header().num_active, 256);
+  for (int32_t c = 0; c < 256; ++c) {
+    EXPECT_EQ(plan.shares()[c].block, 0);
+    EXPECT_EQ(plan.shares()[c].num_blocks, 8);
   }
 }
 
