@@ -35,6 +35,7 @@ std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const Toke
   auto search = std::unique_ptr<BpeSearch>(new BpeSearch(ranks));
   if (bytes.size_bytes() > kMaxTokenBytes || !search->Derive(byte_ids, bytes, rules))
     return nullptr;
+  search->AddMarks(rules);
   search->AddTrie(bytes);
   search->verdicts_.resize(size_t{1} << kVerdictsLog2);
   return search;
@@ -66,6 +67,18 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     merged = {rule.left, rule.right, i + 1, left.size_bytes + right.size_bytes};
   }
   return true;
+}
+
+void BpeSearch::AddMarks(const LargeVector<MergeRule>& rules) {
+  for (const MergeRule& rule : rules) tokens_[rule.left].right_joins |= MarkOf(rule.right);
+  for (TokenId id = 0; id < tokens_.size(); ++id) tokens_[id].left_marks = MarkOf(id);
+  // A token is made after its parts.
+  for (uint32_t i = 0; i < rules.size(); ++i) {
+    Token& merged = tokens_[rules[i].merged];
+    if (merged.rank != i + 1) continue;
+    merged.right_joins |= tokens_[merged.right].right_joins;
+    merged.left_marks |= tokens_[merged.left].left_marks;
+  }
 }
 
 void BpeSearch::AddTrie(const TokenBytes& bytes) {
@@ -103,6 +116,7 @@ bool BpeSearch::Undo(Border& border) const {
 }
 
 bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
+  if ((tokens_[left].right_joins & tokens_[right].left_marks) == 0) return true;
   // Ids are below 2^22; the lowest bit is the verdict, the next is set.
   const uint64_t pair = uint64_t{left} << 24 | uint64_t{right} << 2 | 2;
   const std::atomic_ref<uint64_t> place(

@@ -48,11 +48,17 @@ class BpeSearch {
     TokenId right = 0;
     uint32_t rank = 0;
     uint32_t size_bytes = 0;  // 0: never made
+    // Marks of what its right edge, which is itself, its right part, that one's and so on, may be
+    // merged with, and of its left edge: if no bit is common, no rule merges across a border.
+    uint64_t right_joins = 0;
+    uint64_t left_marks = 0;
   };
+  static uint64_t MarkOf(TokenId token) { return uint64_t{1} << (token * 0x9E3779B1u >> 26); }
 
   explicit BpeSearch(const PairRanks& ranks) : ranks_(ranks) {}
   bool Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
               const LargeVector<MergeRule>& rules);
+  void AddMarks(const LargeVector<MergeRule>& rules);
   void AddTrie(const TokenBytes& bytes);
 
   // Rank + 1 of the rule for the pair, both tokens bytes or not.
