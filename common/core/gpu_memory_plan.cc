@@ -63,13 +63,15 @@ uint64_t WorkspaceBytes(const ModelConfig& config, const GpuMemoryLimits& limits
   const uint64_t mlp = 3ull * config.intermediate_size;
 
   const uint64_t activations = tokens * 2 * (2ull * config.hidden_size + std::max(attention, mlp));
+  const uint64_t fp8 =
+      tokens * (4 + std::max({config.hidden_size, config.q_size(), config.intermediate_size}));
   const uint64_t head = seqs * (2ull * config.hidden_size + 4 * vocab);
   const uint64_t rope = max_model_len * 4 * config.head_dim;
   const uint64_t step = tokens * 64 + seqs * (4 * pages_per_seq + 256) + (4ull << 20);
   const uint64_t slots =
       seqs * (256 + 2 * (vocab + 8) + 8 * kMaxSlotBiases + 4 * kMaxSlotBanned) + 6 * max_model_len;
   const uint64_t results = (tokens + seqs) * 16 + kMaxStepTopLogprobs * 8;
-  return activations + head + rope + (1 + kNumStepBatches) * step + slots + results +
+  return activations + fp8 + head + rope + (1 + kNumStepBatches) * step + slots + results +
          kGpuLinearWorkspaceBytes + kGpuAttentionWorkspaceBytes +
          GpuSampleWorkspaceBound(seqs, vocab) + (1ull << 20);
 }
@@ -98,9 +100,10 @@ absl::StatusOr<MemoryPlan> PlanGpuMemory(const ModelConfig& config, uint64_t wei
   plan.max_num_seqs = limits.max_num_seqs;
   plan.max_num_batched_tokens = limits.max_num_batched_tokens;
   plan.process_bytes = 0;
-  // Batch sizes 1, 2, 4 and multiples of 8.
-  plan.graphs_bytes =
-      (3 + DivideUp(limits.max_num_seqs, 8)) * config.num_layers * kGraphBytesALayer;
+  // Batch sizes 1, 2, 4 and multiples of 8; short prompts, which come in fewer shapes than these.
+  constexpr uint64_t kPromptShapes = 48;
+  plan.graphs_bytes = (3 + DivideUp(limits.max_num_seqs, 8) + kPromptShapes) * config.num_layers *
+                      kGraphBytesALayer;
   plan.reserve_bytes = kReserveBytes;
   plan.max_model_len = limits.max_model_len == 0 ? config.max_position : limits.max_model_len;
   plan.workspace_bytes = WorkspaceBytes(config, limits, plan.max_model_len);

@@ -22,14 +22,16 @@ class GpuModelRunner {
  public:
   static absl::StatusOr<std::unique_ptr<GpuModelRunner>> Load(const ModelSource& source,
                                                               const Gpu& gpu,
-                                                              GpuMemoryLimits limits) {
+                                                              GpuMemoryLimits limits,
+                                                              bool is_fp8 = false) {
     limits.total_bytes = gpu.total_bytes;
     limits.free_bytes = gpu.free_bytes;
     MILI_ASSIGN_OR_RETURN(const MemoryPlan plan,
-                          PlanGpuMemory(source.config(), CudaWeights::BytesNeeded(source),
+                          PlanGpuMemory(source.config(), CudaWeights::BytesNeeded(source, is_fp8),
                                         CudaWeights::DTypeFor(source), limits));
     MILI_ASSIGN_OR_RETURN(CudaWeights weights,
-                          CudaWeights::Load(source, {.num_threads = 4,
+                          CudaWeights::Load(source, {.is_fp8 = is_fp8,
+                                                     .num_threads = 4,
                                                      .kernels = &kernels::ReferenceKernels(),
                                                      .progress = nullptr}));
     MILI_ASSIGN_OR_RETURN(std::unique_ptr<CudaModel> model,

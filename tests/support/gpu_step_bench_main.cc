@@ -1,9 +1,10 @@
-// mili-gpu-step-bench MODEL [SEQS,TOKENS,CONTEXT]...: how long steps take on the GPU, without
-// engine or router: replays of a captured step back to back, the same launched kernel by kernel,
-// and how long the launching thread is busy with that. By default decode rows at several batch
-// sizes and contexts, and prompts.
+// mili-gpu-step-bench [--fp8] MODEL [SEQS,TOKENS,CONTEXT]...: how long steps take on the GPU,
+// without engine or router: replays of a captured step back to back, the same launched kernel by
+// kernel, and how long the launching thread is busy with that. By default decode rows at several
+// batch sizes and contexts, and prompts.
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include <absl/time/clock.h>
@@ -59,7 +60,7 @@ absl::Status Measure(CudaModel& model, const Shape& shape) {
                         PinnedMemory::Allocate(model.workspace().staging_bytes, "a step"));
   std::byte* const device = model.workspace().staging[0];
   CudaStream& stream = model.stream();
-  const PackedStep packed = packer.Pack(batch, {}, 0, host.data(), device);
+  const PackedStep packed = packer.Pack(batch, {}, {}, host.data(), device);
   MILI_RETURN_IF_ERROR(stream.CopyToDevice(device, host.data(), packed.size_bytes));
   MILI_RETURN_IF_ERROR(gpu::LayOutStep(packed.layout, stream));
   for (int i = 0; i < kWarmUps; ++i) MILI_RETURN_IF_ERROR(model.RunStep(packed.shape));
@@ -93,13 +94,13 @@ absl::Status Measure(CudaModel& model, const Shape& shape) {
   return absl::OkStatus();
 }
 
-absl::Status Run(const char* path, const std::vector<Shape>& shapes) {
+absl::Status Run(const char* path, bool is_fp8, const std::vector<Shape>& shapes) {
   MILI_ASSIGN_OR_RETURN(const Gpu gpu, OpenGpu());
   MILI_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, ModelSource::Open(path));
   GpuMemoryLimits limits;
   limits.max_num_batched_tokens = 8192;
   MILI_ASSIGN_OR_RETURN(const std::unique_ptr<GpuModelRunner> runner,
-                        GpuModelRunner::Load(*source, gpu, limits));
+                        GpuModelRunner::Load(*source, gpu, limits, is_fp8));
   std::printf("%s on %s\n%6s  %6s  %7s  %9s  %8s  %9s\n", path, gpu.Describe().c_str(), "seqs",
               "tokens", "context", "replay ms", "eager ms", "launch ms");
   for (const Shape& shape : shapes) {
@@ -114,6 +115,11 @@ absl::Status Run(const char* path, const std::vector<Shape>& shapes) {
 int main(int argc, char** argv) {
   using mili::worker::Shape;
   std::vector<Shape> shapes;
+  const bool is_fp8 = argc > 1 && std::strcmp(argv[1], "--fp8") == 0;
+  if (is_fp8) {
+    ++argv;
+    --argc;
+  }
   for (int i = 2; i < argc; ++i) {
     Shape shape;
     if (std::sscanf(argv[i], "%u,%u,%u", &shape.num_seqs, &shape.num_new, &shape.context) != 3) {
@@ -123,7 +129,7 @@ int main(int argc, char** argv) {
     shapes.push_back(shape);
   }
   if (argc < 2) {
-    std::fprintf(stderr, "usage: mili-gpu-step-bench MODEL [SEQS,TOKENS,CONTEXT]...\n");
+    std::fprintf(stderr, "usage: mili-gpu-step-bench [--fp8] MODEL [SEQS,TOKENS,CONTEXT]...\n");
     return 2;
   }
   if (shapes.empty()) {
@@ -131,7 +137,7 @@ int main(int argc, char** argv) {
               {256, 1, 256},   {64, 1, 1088},   {1, 16, 16},    {1, 128, 128},
               {1, 1024, 1024}, {1, 2048, 2048}, {1, 8192, 8192}};
   }
-  const absl::Status status = mili::worker::Run(argv[1], shapes);
+  const absl::Status status = mili::worker::Run(argv[1], is_fp8, shapes);
   if (status.ok()) return 0;
   std::fprintf(stderr, "mili-gpu-step-bench: %s\n", std::string(status.message()).c_str());
   return 1;

@@ -15,9 +15,10 @@ namespace mili::worker {
 
 class RandomModel final : public ModelSource {
  public:
-  // `dtype`: kBF16, kF16 or kF32, of every tensor.
-  RandomModel(ModelConfig config, DType dtype, uint64_t seed)
-      : config_(std::move(config)), dtype_(dtype), seed_(seed) {
+  // `dtype`: kBF16, kF16 or kF32, of every tensor. `is_exact_in_fp8`: the layers' matrices lose
+  // nothing when their rows are rounded to e4m3 with a scale of amax / 448.
+  RandomModel(ModelConfig config, DType dtype, uint64_t seed, bool is_exact_in_fp8 = false)
+      : config_(std::move(config)), dtype_(dtype), seed_(seed), is_exact_in_fp8_(is_exact_in_fp8) {
     const uint64_t hidden = config_.hidden_size;
     const uint64_t mlp = config_.intermediate_size;
     Add("model.embed_tokens.weight", {config_.vocab_size, hidden});
@@ -96,12 +97,28 @@ class RandomModel final : public ModelSource {
       return is_bias ? 0.3f * drawn : 1.0f + 0.2f * drawn;
     }
     if (tensor.name == "model.embed_tokens.weight") return 0.5f * drawn;
+    if (is_exact_in_fp8_ && tensor.name.starts_with("model.layers.")) {
+      return Fp8ValueOf(tensor.num_cols(), i, x);
+    }
     return drawn * std::sqrt(3.0f / static_cast<float>(tensor.num_cols()));
+  }
+
+  // (8 + mantissa) 2^exponent, up to 448 as e4m3 has it, which each row begins with; times a power
+  // of two that differs from row to row.
+  static float Fp8ValueOf(uint64_t num_cols, uint64_t i, uint64_t x) {
+    const bool is_first = i % num_cols == 0;
+    const int mantissa = is_first ? 6 : static_cast<int>(x % 7);
+    const int exponent = is_first ? 5 : static_cast<int>(x / 7 % 6);
+    const float value = std::ldexp(static_cast<float>(8 + mantissa), exponent);
+    const int scale = std::ilogb(1.0f / (180.0f * std::sqrt(static_cast<float>(num_cols))));
+    const float scaled = std::ldexp(value, scale - static_cast<int>(i / num_cols % 3));
+    return x >> 63 != 0 ? scaled : -scaled;
   }
 
   const ModelConfig config_;
   const DType dtype_;
   const uint64_t seed_;
+  const bool is_exact_in_fp8_;
   std::vector<TensorInfo> tensors_;
   const std::string empty_;
 };

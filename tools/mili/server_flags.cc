@@ -58,10 +58,10 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .choices = {"auto", "safetensors", "gguf"}});
   table.Add({.name = "quantization",
              .target = &flags.quantization,
-             .value_name = "none|q8_0|q4_k",
+             .value_name = "none|q8_0|q4_k|fp8",
              .help = "Quantise the matrices of a model stored as f32, f16 or bf16 while they are "
                      "read; mili inspect shows the outcome.",
-             .choices = {"none", "q8_0", "q4_k"}});
+             .choices = {"none", "q8_0", "q4_k", "fp8"}});
   table.Add({.name = "device",
              .target = &flags.device,
              .value_name = "auto|cuda|cpu",

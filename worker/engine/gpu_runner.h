@@ -22,11 +22,12 @@ struct GpuWeightsFacts {
   DType dtype = DType::kBF16;
   uint64_t size_bytes = 0;
 };
-GpuWeightsFacts GpuWeightsOf(const ModelSource& source);
+GpuWeightsFacts GpuWeightsOf(const ModelSource& source, bool is_fp8);
 
 struct GpuRunnerOptions {
   Gpu gpu;
   MemoryPlan plan;
+  bool is_fp8 = false;  // quantise the matrices of the layers
   // Whose embed takes quantised rows apart.
   const kernels::CpuKernels* kernels = nullptr;
   int num_threads = 8;  // that read the weights

@@ -2,7 +2,7 @@
 
 namespace mili::worker {
 
-GpuWeightsFacts GpuWeightsOf(const ModelSource&) { return {}; }
+GpuWeightsFacts GpuWeightsOf(const ModelSource&, bool) { return {}; }
 
 absl::StatusOr<std::unique_ptr<StepRunner>> LoadGpuRunner(const ModelSource&,
                                                           const GpuRunnerOptions&) {

@@ -104,11 +104,12 @@ WorkerFacts FactsOf(const Settings& settings, const Device& device, const ModelS
   const ModelConfig& config = source.config();
   WorkerFacts facts;
   facts.build = absl::StrCat(kVersion, " (", kGitRevision, ")");
-  facts.model_digest = source.Digest();
+  const bool is_fp8 = settings.quantization == "fp8";
+  facts.model_digest = source.Digest() + (is_fp8 ? "-fp8" : "");
   facts.model_name = config.name;
   facts.model_path = settings.model;
   facts.architecture = std::string(NameOf(config.architecture));
-  facts.weight_dtype = WeightDType(source);
+  facts.weight_dtype = is_fp8 ? "fp8" : WeightDType(source);
   facts.kv_dtype = std::string(NameOf(plan.kv.dtype));
   facts.device = device.description;
   facts.page_size_tokens = plan.kv.page_size_tokens;
@@ -182,11 +183,12 @@ absl::Status LoadOnCpu(const Settings& settings, const Device& device, const Mod
 
 absl::Status LoadOnGpu(const Settings& settings, const Gpu& gpu, const ModelSource& source,
                        const Loading& loading, LoadedModel* model) {
-  if (settings.quantization != "none") {
+  const bool is_fp8 = settings.quantization == "fp8";
+  if (!is_fp8 && settings.quantization != "none") {
     return absl::InvalidArgumentError(
         absl::StrCat("--quantization ", settings.quantization, " is for CPUs; add --device cpu"));
   }
-  const GpuWeightsFacts weights = GpuWeightsOf(source);
+  const GpuWeightsFacts weights = GpuWeightsOf(source, is_fp8);
   MILI_ASSIGN_OR_RETURN(model->plan, PlanGpuMemory(model->config, weights.size_bytes, weights.dtype,
                                                    LimitsOf(settings, gpu)));
   if (loading.watch.on_plan) loading.watch.on_plan(model->plan);
@@ -194,6 +196,7 @@ absl::Status LoadOnGpu(const Settings& settings, const Gpu& gpu, const ModelSour
       model->runner,
       LoadGpuRunner(source, {.gpu = gpu,
                              .plan = model->plan,
+                             .is_fp8 = is_fp8,
                              .kernels = &kernels::ReferenceKernels(),
                              .num_threads = NumReaders(ReadCpuLimits().max_threads()),
                              .progress = loading.watch.progress,
@@ -231,7 +234,15 @@ absl::StatusOr<LoadedModel> LoadModel(const Settings& settings, const Device& de
     return absl::InvalidArgumentError(absl::StrCat(settings.model, " is ", ToAbsl(source->format()),
                                                    "; --load-format is ", settings.load_format));
   }
-  MILI_ASSIGN_OR_RETURN(source, QuantizeWhileReading(std::move(source), settings.quantization));
+  const bool is_fp8 = settings.quantization == "fp8";
+  if (is_fp8 && !device.gpu) {
+    return absl::InvalidArgumentError(
+        "--quantization fp8 needs an NVIDIA GPU; a CPU takes q8_0 or q4_k");
+  }
+  // On the GPU, while the weights go there.
+  if (!is_fp8) {
+    MILI_ASSIGN_OR_RETURN(source, QuantizeWhileReading(std::move(source), settings.quantization));
+  }
   LoadedModel model;
   model.config = source->config();
   TokenizerPart tokenizer;

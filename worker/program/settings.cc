@@ -32,11 +32,13 @@ void AddServing(Settings& s, RawSettings& raw, FlagTable& table) {
              "auto|safetensors|gguf",
              "What the model must be stored as.",
              {"auto", "safetensors", "gguf"}});
-  table.Add({"quantization",
-             &s.quantization,
-             "none|q8_0|q4_k",
-             "Quantise the matrices of a model stored as f32, f16 or bf16 while they are read.",
-             {"none", "q8_0", "q4_k"}});
+  table.Add(
+      {"quantization",
+       &s.quantization,
+       "none|q8_0|q4_k|fp8",
+       "Quantise the matrices of a model stored as f32, f16 or bf16 while they are read; fp8 on a "
+       "GPU, the others on a CPU.",
+       {"none", "q8_0", "q4_k", "fp8"}});
   table.AddSection("Serving");
   table.Add({"listen", &s.listen, "ADDRESS",
              "Where routers attach: HOST:PORT (port 0: any free one) or unix:/PATH."});

@@ -45,7 +45,7 @@ absl::StatusOr<CudaStream> CudaStream::Create() {
 }
 
 absl::Status CudaStream::CopyToDevice(void* to, const void* from, uint64_t size_bytes) {
-  return ToStatus(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyHostToDevice, stream_),
+  return ToStatus(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDefault, stream_),
                   "copying to the GPU");
 }
 
@@ -58,7 +58,7 @@ absl::Status CudaStream::CopyRowsToDevice(void* to, uint64_t to_stride, const vo
                                           uint64_t from_stride, uint64_t row_bytes,
                                           uint64_t num_rows) {
   return ToStatus(cudaMemcpy2DAsync(to, to_stride, from, from_stride, row_bytes, num_rows,
-                                    cudaMemcpyHostToDevice, stream_),
+                                    cudaMemcpyDefault, stream_),
                   "copying rows to the GPU");
 }
 

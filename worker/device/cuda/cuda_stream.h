@@ -62,7 +62,8 @@ class CudaStream {
   }
   static absl::StatusOr<CudaStream> Create();
 
-  // Host memory is pinned and stays as it is until the copy has run.
+  // Host memory is pinned and stays as it is until the copy has run; what goes to the device may
+  // come from it as well.
   absl::Status CopyToDevice(void* to, const void* from, uint64_t size_bytes);
   absl::Status CopyToHost(void* to, const void* from, uint64_t size_bytes);
   // `num_rows` rows of `row_bytes`, which lie `to_stride` and `from_stride` bytes apart.

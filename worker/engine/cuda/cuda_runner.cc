@@ -35,11 +35,6 @@ SampledToken ToToken(const k::SampledRow& row, int32_t id, const k::SampledLogpr
 
 }  // namespace
 
-uint32_t PaddedDecode(uint32_t num_rows) {
-  if (num_rows <= 2) return num_rows;
-  return num_rows <= 4 ? 4 : (num_rows + 7) / 8 * 8;
-}
-
 absl::StatusOr<std::unique_ptr<CudaRunner>> CudaRunner::Create(std::unique_ptr<CudaModel> model) {
   MILI_ASSIGN_OR_RETURN(SlotSampler sampler, SlotSampler::Create(model.get()));
   auto runner = std::unique_ptr<CudaRunner>(new CudaRunner(std::move(model), std::move(sampler)));
@@ -89,8 +84,8 @@ absl::Status CudaRunner::CaptureSmallSizes() {
     // Twice: run, so that every kernel is loaded, then captured. All rows are padding.
     for (int use = 0; use < 2; ++use) {
       Place& place = places_[0];
-      const PackedStep packed =
-          packer_.Pack(nothing, {}, size, place.staging.data(), model_->workspace().staging[0]);
+      const PackedStep packed = packer_.Pack(nothing, {}, {.num_decode = size},
+                                             place.staging.data(), model_->workspace().staging[0]);
       MILI_RETURN_IF_ERROR(stream.CopyToDevice(model_->workspace().staging[0], place.staging.data(),
                                                packed.size_bytes));
       MILI_RETURN_IF_ERROR(Compute(packed, place));
@@ -115,9 +110,8 @@ absl::Status CudaRunner::LaunchStep(const StepBatch& batch, uint32_t index) {
   PlanTop(batch, place);
   std::byte* const staging = model_->workspace().staging[index];
   const bool pads = place.sample_top <= static_cast<int32_t>(kGraphTopLogprobs);
-  const uint32_t padded = std::min(PaddedDecode(batch.num_rows()), model_->plan().max_num_seqs);
-  PackedStep packed =
-      packer_.Pack(batch, records_, pads ? padded : 0, place.staging.data(), staging);
+  const StepPadding padding = pads ? PaddingOf(batch, model_->plan()) : StepPadding();
+  const PackedStep packed = packer_.Pack(batch, records_, padding, place.staging.data(), staging);
   MILI_RETURN_IF_ERROR(copies_.CopyToDevice(staging, place.staging.data(), packed.size_bytes));
   MILI_RETURN_IF_ERROR(copies_.Record(place.is_copied));
   MILI_RETURN_IF_ERROR(stream.WaitFor(place.is_copied));
@@ -171,7 +165,7 @@ void CudaRunner::PlanTop(const StepBatch& batch, Place& place) {
 absl::Status CudaRunner::Compute(const PackedStep& packed, Place& place) {
   CudaStream& stream = model_->stream();
   CudaStepShape shape = packed.shape;
-  if (packed.is_decode && place.sample_top <= static_cast<int32_t>(kGraphTopLogprobs)) {
+  if (packed.is_padded) {
     place.sample_top = shape.max_top = kGraphTopLogprobs;
     MILI_ASSIGN_OR_RETURN(const CudaGraph* graph, GraphOf(shape));
     return graph != nullptr ? stream.Launch(*graph) : model_->RunStep(shape);
@@ -204,12 +198,12 @@ absl::Status CudaRunner::CopyResults(const PackedStep& packed, Place& place) {
 }
 
 absl::StatusOr<const CudaGraph*> CudaRunner::GraphOf(const CudaStepShape& shape) {
-  Decode& decode = decodes_[shape.num_decode];
-  if (!decode.graph && decode.was_run) {
-    MILI_ASSIGN_OR_RETURN(decode.graph, Capture(shape));
+  Captured& captured = captured_[shape];
+  if (!captured.graph && captured.was_run) {
+    MILI_ASSIGN_OR_RETURN(captured.graph, Capture(shape));
   }
-  decode.was_run = true;
-  return decode.graph ? &decode.graph : nullptr;
+  captured.was_run = true;
+  return captured.graph ? &captured.graph : nullptr;
 }
 
 absl::StatusOr<CudaGraph> CudaRunner::Capture(const CudaStepShape& shape) {

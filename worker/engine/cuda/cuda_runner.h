@@ -43,7 +43,7 @@ class CudaRunner final : public StepRunner {
     int32_t score_top = 0;                                  // and for each scored one
     bool wants_top = false;                                 // any sampled row reads its entries
   };
-  struct Decode {
+  struct Captured {
     CudaGraph graph;
     bool was_run = false;
   };
@@ -59,7 +59,7 @@ class CudaRunner final : public StepRunner {
   void PlanTop(const StepBatch& batch, Place& place);
   absl::Status Compute(const PackedStep& packed, Place& place);
   absl::Status CopyResults(const PackedStep& packed, Place& place);
-  // The graph of a padded step of decodes, captured at its second use. Null: run it eagerly.
+  // The graph of a padded step, captured at its second use. Null: run it eagerly.
   absl::StatusOr<const CudaGraph*> GraphOf(const CudaStepShape& shape);
   absl::StatusOr<CudaGraph> Capture(const CudaStepShape& shape);
 
@@ -77,16 +77,13 @@ class CudaRunner final : public StepRunner {
   StepPacker packer_;
   SlotSampler sampler_;
   std::vector<SlotRecord> records_;
-  std::vector<int32_t> slot_top_;      // [slots] likeliest tokens its rows report, -1: no logprobs
-  std::map<int32_t, Decode> decodes_;  // by padded sequences
+  std::vector<int32_t> slot_top_;  // [slots] likeliest tokens its rows report, -1: no logprobs
+  std::map<CudaStepShape, Captured> captured_;
   uint64_t num_launched_ = 0;
 
   // Result thread only.
   std::vector<absl::Status> failures_;  // [slots] not OK: nothing of the sequence means anything
   uint64_t num_finished_ = 0;
 };
-
-// Sequences to which a step of `num_rows` decodes is padded: 1, 2, 4, then multiples of 8.
-uint32_t PaddedDecode(uint32_t num_rows);
 
 }  // namespace mili::worker

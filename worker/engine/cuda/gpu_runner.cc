@@ -7,14 +7,15 @@
 
 namespace mili::worker {
 
-GpuWeightsFacts GpuWeightsOf(const ModelSource& source) {
-  return {CudaWeights::DTypeFor(source), CudaWeights::BytesNeeded(source)};
+GpuWeightsFacts GpuWeightsOf(const ModelSource& source, bool is_fp8) {
+  return {CudaWeights::DTypeFor(source), CudaWeights::BytesNeeded(source, is_fp8)};
 }
 
 absl::StatusOr<std::unique_ptr<StepRunner>> LoadGpuRunner(const ModelSource& source,
                                                           const GpuRunnerOptions& options) {
   MILI_ASSIGN_OR_RETURN(CudaWeights weights,
-                        CudaWeights::Load(source, {.num_threads = options.num_threads,
+                        CudaWeights::Load(source, {.is_fp8 = options.is_fp8,
+                                                   .num_threads = options.num_threads,
                                                    .kernels = options.kernels,
                                                    .progress = options.progress,
                                                    .cancelled = options.cancelled}));

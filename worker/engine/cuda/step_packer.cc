@@ -1,5 +1,6 @@
 #include "worker/engine/cuda/step_packer.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/base/check.h"
@@ -13,7 +14,36 @@ uint32_t NumTokens(const StepBatch& batch, uint32_t row) {
   return static_cast<uint32_t>(batch.cu_seqlens[row + 1] - batch.cu_seqlens[row]);
 }
 
+// 1, 2, 4, then multiples of 8.
+uint32_t PaddedCount(uint32_t count) {
+  if (count <= 2) return count;
+  return count <= 4 ? 4 : (count + 7) / 8 * 8;
+}
+
+// 16, 32, then multiples of 64.
+uint32_t PaddedTokens(uint32_t count) {
+  if (count <= 16) return 16;
+  return count <= 32 ? 32 : (count + 63) / 64 * 64;
+}
+
 }  // namespace
+
+StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan) {
+  if (!batch.scores.empty()) return {};
+  const uint32_t num_rows = batch.num_rows();
+  uint32_t num_decode = 0;
+  for (uint32_t row = 0; row < num_rows; ++row) num_decode += NumTokens(batch, row) == 1 ? 1 : 0;
+  StepPadding padding;
+  if (num_decode == num_rows) {
+    padding.num_decode = std::min(PaddedCount(num_rows), plan.max_num_seqs);
+  } else if (num_decode == 0 && num_rows <= kMaxGraphPrompts &&
+             batch.num_tokens() <= kMaxGraphPromptTokens) {
+    padding.num_prompts = std::min(PaddedCount(num_rows), plan.max_num_seqs);
+    padding.num_prompt_tokens =
+        std::min(PaddedTokens(batch.num_tokens()), plan.max_num_batched_tokens);
+  }
+  return padding;
+}
 
 StepPacker::StepPacker(const CudaModel& model)
     : model_(model),
@@ -24,22 +54,13 @@ StepPacker::StepPacker(const CudaModel& model)
 }
 
 PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> records,
-                            uint32_t padded_decode, std::byte* host, const std::byte* device) {
+                            const StepPadding& padding, std::byte* host, const std::byte* device) {
   packed_ = {};
   host_ = reinterpret_cast<int32_t*>(host);
   device_ = reinterpret_cast<const int32_t*>(device);
   used_words_ = 0;
   OrderRows(batch);
-  const auto num_rows = static_cast<int32_t>(batch.num_rows());
-  packed_.is_decode = packed_.shape.num_decode == num_rows && batch.scores.empty();
-  packed_.num_samples = static_cast<int32_t>(batch.samples.size());
-  packed_.num_scores = static_cast<int32_t>(batch.scores.size());
-  packed_.shape.num_tokens = static_cast<int32_t>(batch.num_tokens());
-  packed_.shape.num_head_rows = packed_.num_samples;
-  if (packed_.is_decode && padded_decode != 0) {
-    packed_.shape.num_tokens = static_cast<int32_t>(padded_decode);
-    packed_.shape.num_decode = packed_.shape.num_head_rows = packed_.shape.num_tokens;
-  }
+  SetShape(batch, padding);
   PackTokens(batch);
   PackSequences(batch);
   PackPages(batch);
@@ -50,16 +71,34 @@ PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> 
   return packed_;
 }
 
+void StepPacker::SetShape(const StepBatch& batch, const StepPadding& padding) {
+  CudaStepShape& shape = packed_.shape;
+  packed_.num_samples = static_cast<int32_t>(batch.samples.size());
+  packed_.num_scores = static_cast<int32_t>(batch.scores.size());
+  packed_.is_padded = padding.is_any();
+  shape.num_tokens = static_cast<int32_t>(batch.num_tokens());
+  shape.num_decode = num_decode_;
+  shape.num_varlen = static_cast<int32_t>(batch.num_rows()) - num_decode_;
+  shape.num_head_rows = packed_.num_samples;
+  if (padding.num_decode > 0) {
+    shape.num_tokens = shape.num_decode = shape.num_head_rows =
+        static_cast<int32_t>(padding.num_decode);
+  } else if (padding.num_prompts > 0) {
+    shape.num_tokens = static_cast<int32_t>(padding.num_prompt_tokens);
+    shape.num_varlen = static_cast<int32_t>(padding.num_prompts);
+    if (packed_.num_samples > 0) shape.num_head_rows = shape.num_varlen;
+  }
+}
+
 void StepPacker::OrderRows(const StepBatch& batch) {
   order_.clear();
   for (uint32_t row = 0; row < batch.num_rows(); ++row) {
     if (NumTokens(batch, row) == 1) order_.push_back(row);
   }
-  packed_.shape.num_decode = static_cast<int32_t>(order_.size());
+  num_decode_ = static_cast<int32_t>(order_.size());
   for (uint32_t row = 0; row < batch.num_rows(); ++row) {
     if (NumTokens(batch, row) != 1) order_.push_back(row);
   }
-  packed_.shape.num_varlen = static_cast<int32_t>(order_.size()) - packed_.shape.num_decode;
   first_tokens_.resize(batch.num_rows());
   int32_t next = 0;
   for (const uint32_t row : order_) {
@@ -125,20 +164,20 @@ void StepPacker::PackSequences(const StepBatch& batch) {
     context_lens[i] = static_cast<int32_t>(batch.context_lens[order_[i]]);
   }
   cu_seqlens[num_rows] = static_cast<int32_t>(batch.num_tokens());
-  const int32_t num_varlen = packed_.shape.num_varlen;
-  const auto num_decode = static_cast<int32_t>(num_rows) - num_varlen;
+  const auto num_varlen = static_cast<int32_t>(num_rows) - num_decode_;
   if (packed_.shape.num_decode > 0) {
     const uint64_t ints = k::DecodePlanInts(ws_.num_decode_ctas);
-    k::PlanDecode(context_lens, num_decode, attention_.num_kv_heads, ws_.num_decode_ctas,
+    k::PlanDecode(context_lens, num_decode_, attention_.num_kv_heads, ws_.num_decode_ctas,
                   Segment(ws_.decode_plan, ints, ints, 0));
   }
   if (num_varlen > 0) {
-    const int32_t num_tokens = cu_seqlens[num_rows] - cu_seqlens[num_decode];
-    const int32_t num_tiles = k::VarlenTiles(attention_, num_tokens, num_varlen);
+    const int32_t num_tiles = k::VarlenTiles(
+        attention_, packed_.shape.num_tokens - packed_.shape.num_decode, packed_.shape.num_varlen);
     const uint64_t ints = k::VarlenPlanInts(num_tiles);
-    packed_.shape.num_varlen_tiles =
-        k::PlanVarlen(attention_, cu_seqlens + num_decode, context_lens + num_decode, num_varlen,
+    const int32_t num_used =
+        k::PlanVarlen(attention_, cu_seqlens + num_decode_, context_lens + num_decode_, num_varlen,
                       num_tiles, Segment(ws_.varlen_plan, ints, ints, 0));
+    packed_.shape.num_varlen_tiles = packed_.is_padded ? num_tiles : num_used;
   }
 }
 

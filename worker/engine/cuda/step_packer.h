@@ -11,13 +11,27 @@
 
 namespace mili::worker {
 
+// To what a step is padded, so that few captured graphs serve all steps. Zero: not at all.
+struct StepPadding {
+  uint32_t num_decode = 0;         // of a step of decodes alone: its sequences
+  uint32_t num_prompts = 0;        // of a step of prompts alone: its sequences,
+  uint32_t num_prompt_tokens = 0;  // and all their tokens
+  bool is_any() const { return num_decode + num_prompts > 0; }
+};
+// Steps of decodes: 1, 2, 4, then multiples of 8 sequences. Steps of prompts: up to
+// kMaxGraphPrompts with kMaxGraphPromptTokens together. Others are not padded, nor are those that
+// score. Never beyond what the plan allows.
+inline constexpr uint32_t kMaxGraphPrompts = 8;
+inline constexpr uint32_t kMaxGraphPromptTokens = 256;
+StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan);
+
 struct PackedStep {
   CudaStepShape shape;
   gpu::k::LayOutStepParams layout;
   uint64_t size_bytes = 0;
   int32_t num_samples = 0;  // head rows in use
   int32_t num_scores = 0;
-  bool is_decode = false;  // one token a sequence, nothing to score
+  bool is_padded = false;
 };
 
 // A slot's sampling on its way to the device.
@@ -32,13 +46,14 @@ class StepPacker {
   explicit StepPacker(const CudaModel& model);
 
   // Writes the step to `host`, which will be copied to `device`: staging memory of the workspace's
-  // staging_bytes each. `padded_decode`: sequences to which a step of decodes is padded; 0: none.
+  // staging_bytes each. `padding` is none or PaddingOf(batch).
   PackedStep Pack(const StepBatch& batch, std::span<const SlotRecord> records,
-                  uint32_t padded_decode, std::byte* host, const std::byte* device);
+                  const StepPadding& padding, std::byte* host, const std::byte* device);
 
  private:
   // Rows of the batch in the device's order, their first tokens there.
   void OrderRows(const StepBatch& batch);
+  void SetShape(const StepBatch& batch, const StepPadding& padding);
   int32_t TokenOnDevice(const StepBatch& batch, uint32_t row, uint32_t token_idx) const;
 
   // Takes `count` words of the run.
@@ -62,6 +77,7 @@ class StepPacker {
   int32_t* host_ = nullptr;
   const int32_t* device_ = nullptr;
   uint64_t used_words_ = 0;
+  int32_t num_decode_ = 0;             // rows with one token, the first ones on the device
   std::vector<uint32_t> order_;        // device row -> row of the batch
   std::vector<int32_t> first_tokens_;  // row of the batch -> its first token on the device
 };

@@ -153,16 +153,25 @@ absl::Status CudaModel::Norm(const void* weight) {
                           .eps = options_.config.rms_norm_eps,
                           .num_tokens = shape_.num_tokens,
                           .hidden_size = static_cast<int32_t>(options_.config.hidden_size),
-                          .out = ws_.normed,
+                          .out = TakesFp8Rows() ? nullptr : ws_.normed,
+                          .fp8 = Fp8Output(),
                           .pdl = pdl_},
                          stream_);
 }
 
-absl::Status CudaModel::AddProduct(const void* x, int64_t k, const void* w) {
+bool CudaModel::TakesFp8Rows() const {
+  return weights_.is_fp8() && shape_.num_tokens > k::kMaxSkinnyRows;
+}
+
+k::Fp8Rows CudaModel::Fp8Output() const {
+  return TakesFp8Rows() ? k::Fp8Rows{ws_.fp8_rows, ws_.fp8_scales} : k::Fp8Rows{};
+}
+
+absl::Status CudaModel::AddProduct(const void* x, int64_t k, const void* w, const float* w_scales) {
   const int64_t n = options_.config.hidden_size;
   return gpu::Linear(*linear_,
                      {.dtype = dtype_,
-                      .x = x,
+                      .x = TakesFp8Rows() ? ws_.fp8_rows : x,
                       .x_stride = k,
                       .w = w,
                       .add = ws_.residual,
@@ -172,15 +181,17 @@ absl::Status CudaModel::AddProduct(const void* x, int64_t k, const void* w) {
                       .num_rows = shape_.num_tokens,
                       .n = static_cast<int32_t>(n),
                       .k = static_cast<int32_t>(k),
+                      .w_scales = w_scales,
+                      .x_scales = Fp8Output().scales,
                       .pdl = pdl_},
                      stream_);
 }
 
-k::LinearParams CudaModel::NormedProduct(const void* norm, const void* w, int64_t n,
-                                         void* y) const {
+k::LinearParams CudaModel::NormedProduct(const void* norm, const void* w, const float* w_scales,
+                                         int64_t n, void* y) const {
   const ModelConfig& config = options_.config;
   k::LinearParams params{.dtype = dtype_,
-                         .x = ws_.normed,
+                         .x = TakesFp8Rows() ? ws_.fp8_rows : ws_.normed,
                          .x_stride = config.hidden_size,
                          .w = w,
                          .y = y,
@@ -188,6 +199,8 @@ k::LinearParams CudaModel::NormedProduct(const void* norm, const void* w, int64_
                          .num_rows = shape_.num_tokens,
                          .n = static_cast<int32_t>(n),
                          .k = static_cast<int32_t>(config.hidden_size),
+                         .w_scales = w_scales,
+                         .x_scales = Fp8Output().scales,
                          .pdl = pdl_};
   if (shape_.num_tokens <= kMaxNormedTokens && linear_->FusesNorm(params)) {
     params.x = ws_.residual;
@@ -200,8 +213,8 @@ k::LinearParams CudaModel::NormedProduct(const void* norm, const void* w, int64_
 k::LinearParams CudaModel::QkvParams(uint32_t layer_idx) const {
   const ModelConfig& config = options_.config;
   const CudaLayerWeights& layer = weights_.layers()[layer_idx];
-  return NormedProduct(layer.input_norm, layer.qkv, config.q_size() + 2 * config.kv_size(),
-                       ws_.qkv);
+  return NormedProduct(layer.input_norm, layer.qkv, layer.qkv_scales,
+                       config.q_size() + 2 * config.kv_size(), ws_.qkv);
 }
 
 absl::Status CudaModel::Qkv(uint32_t layer_idx) {
@@ -281,15 +294,27 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
 
 absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {
   const ModelConfig& config = options_.config;
-  return AddProduct(ws_.attention, config.q_size(), weights_.layers()[layer_idx].o);
+  const CudaLayerWeights& layer = weights_.layers()[layer_idx];
+  if (TakesFp8Rows()) {
+    MILI_RETURN_IF_ERROR(gpu::QuantizeFp8({.dtype = dtype_,
+                                           .in = ws_.attention,
+                                           .in_stride = config.q_size(),
+                                           .num_rows = shape_.num_tokens,
+                                           .size = static_cast<int32_t>(config.q_size()),
+                                           .out = Fp8Output(),
+                                           .pdl = pdl_},
+                                          stream_));
+  }
+  return AddProduct(ws_.attention, config.q_size(), layer.o, layer.o_scales);
 }
 
 k::LinearParams CudaModel::GateUpParams(uint32_t layer_idx) const {
   const int64_t size = options_.config.intermediate_size;
   const CudaLayerWeights& layer = weights_.layers()[layer_idx];
-  k::LinearParams params =
-      NormedProduct(layer.post_attention_norm, layer.gate_up, 2 * size, ws_.gate_up);
-  if (shape_.num_tokens <= kMaxGatedTokens && linear_->FusesSiluMul(params)) {
+  k::LinearParams params = NormedProduct(layer.post_attention_norm, layer.gate_up,
+                                         layer.gate_up_scales, 2 * size, ws_.gate_up);
+  // SiLU has to be apart where it makes fp8 rows.
+  if (shape_.num_tokens <= kMaxGatedTokens && !TakesFp8Rows() && linear_->FusesSiluMul(params)) {
     params.silu_mul = true;
     params.y = ws_.activation;
     params.y_stride = size;
@@ -307,14 +332,16 @@ absl::Status CudaModel::SiluMul(uint32_t layer_idx) {
                        .gate_up = ws_.gate_up,
                        .num_tokens = shape_.num_tokens,
                        .size = static_cast<int32_t>(options_.config.intermediate_size),
-                       .out = ws_.activation,
+                       .out = TakesFp8Rows() ? nullptr : ws_.activation,
+                       .fp8 = Fp8Output(),
                        .pdl = pdl_},
                       stream_);
 }
 
 absl::Status CudaModel::Down(uint32_t layer_idx) {
   const ModelConfig& config = options_.config;
-  return AddProduct(ws_.activation, config.intermediate_size, weights_.layers()[layer_idx].down);
+  const CudaLayerWeights& layer = weights_.layers()[layer_idx];
+  return AddProduct(ws_.activation, config.intermediate_size, layer.down, layer.down_scales);
 }
 
 }  // namespace mili::worker

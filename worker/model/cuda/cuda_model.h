@@ -3,6 +3,7 @@
 // the shape, which decides grids, comes from the host. Nothing here waits. One thread at a time.
 #pragma once
 
+#include <compare>
 #include <memory>
 
 #include <absl/status/statusor.h>
@@ -25,6 +26,7 @@ struct CudaStepShape {
   int32_t num_varlen_tiles = 0;
   int32_t num_head_rows = 0;
   int32_t max_top = 0;  // likeliest tokens that a sampled row can report
+  friend auto operator<=>(const CudaStepShape&, const CudaStepShape&) = default;
 };
 
 class CudaModel final : private LayerOps {
@@ -68,10 +70,15 @@ class CudaModel final : private LayerOps {
 
   absl::Status Norm(const void* weight);
   // residual += x w^T over the step's tokens.
-  absl::Status AddProduct(const void* x, int64_t k, const void* w);
+  absl::Status AddProduct(const void* x, int64_t k, const void* w, const float* w_scales);
+  // Whether products take e4m3 rows, made by the ops before them: fp8 weights and many tokens.
+  bool TakesFp8Rows() const;
+  // Where those ops put them; null otherwise.
+  gpu::k::Fp8Rows Fp8Output() const;
   // y = norm(residual) w^T: normed by the product itself where its kernel does that (norm_weight
   // is set then), else by the op before it.
-  gpu::k::LinearParams NormedProduct(const void* norm, const void* w, int64_t n, void* y) const;
+  gpu::k::LinearParams NormedProduct(const void* norm, const void* w, const float* w_scales,
+                                     int64_t n, void* y) const;
   gpu::k::LinearParams QkvParams(uint32_t layer_idx) const;
   // Logits of the tokens that `row_idxs` (device) names.
   absl::Status Head(const int32_t* row_idxs, int32_t num_rows);

@@ -17,6 +17,7 @@
 #include "common/base/strings.h"
 #include "worker/device/cuda/cuda_stream.h"
 #include "worker/model/cuda/weight_layout.h"
+#include "worker/ops/cuda/cuda_ops.h"
 
 namespace mili::worker {
 namespace {
@@ -47,10 +48,18 @@ std::vector<Chunk> CutIntoChunks(const WeightLayout& layout) {
 // One loading thread's way to the GPU.
 class Lane {
  public:
-  Lane(const ModelSource& source, DType dtype, const kernels::CpuKernels* kernels, std::byte* base)
-      : source_(source), dtype_(dtype), kernels_(kernels), base_(base) {}
+  Lane(const ModelSource& source, DType dtype, const CudaWeights::Options& options, std::byte* base)
+      : source_(source),
+        dtype_(dtype),
+        kernels_(options.kernels),
+        is_fp8_(options.is_fp8),
+        base_(base) {}
 
   absl::Status Open() {
+    if (is_fp8_) {
+      MILI_ASSIGN_OR_RETURN(wide_rows_, CudaMemory::Allocate(kBufferBytes, "quantising weights"));
+      MILI_ASSIGN_OR_RETURN(fp8_rows_, CudaMemory::Allocate(kBufferBytes, "quantising weights"));
+    }
     MILI_ASSIGN_OR_RETURN(stream_, CudaStream::Create());
     for (Buffer& buffer : buffers_) {
       MILI_ASSIGN_OR_RETURN(buffer.memory, PinnedMemory::Allocate(kBufferBytes, "reading weights"));
@@ -73,14 +82,11 @@ class Lane {
     } else {
       MILI_RETURN_IF_ERROR(ReadConverted(chunk, reinterpret_cast<uint16_t*>(rows)));
     }
-    std::byte* to = base_ + chunk.place->offset_bytes;
-    if (chunk.place->is_interleaved) {
-      const uint64_t group = kInterleavedRows * row_bytes;
-      MILI_RETURN_IF_ERROR(stream_.CopyRowsToDevice(to + 2 * chunk.first_row * row_bytes, 2 * group,
-                                                    rows, group, group,
-                                                    chunk.num_rows / kInterleavedRows));
+    if (chunk.place->is_fp8) {
+      MILI_RETURN_IF_ERROR(stream_.CopyToDevice(wide_rows_.data(), rows, bytes));
+      MILI_RETURN_IF_ERROR(Quantize(chunk));
     } else {
-      MILI_RETURN_IF_ERROR(stream_.CopyToDevice(to + chunk.first_row * row_bytes, rows, bytes));
+      MILI_RETURN_IF_ERROR(Place(chunk, chunk.place->offset_bytes, rows, row_bytes));
     }
     return stream_.Record(buffer.is_copied);
   }
@@ -92,6 +98,42 @@ class Lane {
     PinnedMemory memory;
     CudaEvent is_copied;
   };
+
+  // Copies the chunk's rows, of `row_bytes` each, to where they belong: their tensor begins at
+  // `offset_bytes`.
+  absl::Status Place(const Chunk& chunk, uint64_t offset_bytes, const void* rows,
+                     uint64_t row_bytes) {
+    std::byte* const to = base_ + offset_bytes;
+    if (!chunk.place->is_interleaved) {
+      return stream_.CopyToDevice(to + chunk.first_row * row_bytes, rows,
+                                  chunk.num_rows * row_bytes);
+    }
+    const uint64_t group = kInterleavedRows * row_bytes;
+    return stream_.CopyRowsToDevice(to + 2 * chunk.first_row * row_bytes, 2 * group, rows, group,
+                                    group, chunk.num_rows / kInterleavedRows);
+  }
+
+  // From wide_rows_, on the device.
+  absl::Status Quantize(const Chunk& chunk) {
+    const uint64_t num_cols = chunk.place->tensor->num_cols();
+    const uint64_t values_bytes = (chunk.num_rows * num_cols + 255) / 256 * 256;
+    std::byte* const values = fp8_rows_.data();
+    std::byte* const scales = values + values_bytes;
+    if (values_bytes + chunk.num_rows * sizeof(float) > fp8_rows_.size_bytes()) {
+      return absl::UnimplementedError(
+          absl::StrCat(chunk.place->tensor->name, " has too short rows for fp8"));
+    }
+    MILI_RETURN_IF_ERROR(gpu::QuantizeFp8(
+        {.dtype = dtype_,
+         .in = wide_rows_.data(),
+         .in_stride = static_cast<int64_t>(num_cols),
+         .num_rows = static_cast<int32_t>(chunk.num_rows),
+         .size = static_cast<int32_t>(num_cols),
+         .out = {reinterpret_cast<uint8_t*>(values), reinterpret_cast<float*>(scales)}},
+        stream_));
+    MILI_RETURN_IF_ERROR(Place(chunk, chunk.place->offset_bytes, values, num_cols));
+    return Place(chunk, chunk.place->scales_offset_bytes, scales, sizeof(float));
+  }
 
   // Rows of another type, as 16-bit floats.
   absl::Status ReadConverted(const Chunk& chunk, uint16_t* to) {
@@ -121,10 +163,13 @@ class Lane {
   const ModelSource& source_;
   const DType dtype_;
   const kernels::CpuKernels* const kernels_;
+  const bool is_fp8_;
   std::byte* const base_;
   CudaStream stream_;
   std::array<Buffer, 2> buffers_;
   size_t next_ = 0;
+  CudaMemory wide_rows_;  // with fp8: a chunk as it was read,
+  CudaMemory fp8_rows_;   // and quantised: values, then scales
   std::vector<std::byte> stored_;
   std::vector<float> wide_;
   std::vector<uint32_t> row_numbers_;
@@ -173,7 +218,12 @@ class Reading {
   absl::Status first_failure_ MILI_GUARDED_BY(mutex_);
 };
 
-absl::Status CheckShapes(const ModelConfig& config) {
+absl::Status CheckShapes(const ModelConfig& config, bool is_fp8) {
+  if (is_fp8 && (config.hidden_size % 16 != 0 || config.intermediate_size % 16 != 0)) {
+    return absl::UnimplementedError(absl::StrCat("hidden_size ", config.hidden_size,
+                                                 ", intermediate_size ", config.intermediate_size,
+                                                 "; fp8 takes multiples of 16"));
+  }
   const uint32_t group = config.num_heads / config.num_kv_heads;
   if (config.head_dim != 64 && config.head_dim != 128) {
     return absl::UnimplementedError(absl::StrCat(
@@ -207,28 +257,34 @@ DType CudaWeights::DTypeFor(const ModelSource& source) {
   return most != elements.end() && most->first == DType::kF16 ? DType::kF16 : DType::kBF16;
 }
 
-uint64_t CudaWeights::BytesNeeded(const ModelSource& source) {
-  return WeightLayout(source).size_bytes();
+uint64_t CudaWeights::BytesNeeded(const ModelSource& source, bool is_fp8) {
+  return WeightLayout(source, is_fp8).size_bytes();
 }
 
 absl::StatusOr<CudaWeights> CudaWeights::Load(const ModelSource& source, const Options& options) {
-  MILI_RETURN_IF_ERROR(CheckShapes(source.config()));
-  const WeightLayout layout(source);
+  MILI_RETURN_IF_ERROR(CheckShapes(source.config(), options.is_fp8));
+  const WeightLayout layout(source, options.is_fp8);
   CudaWeights weights;
+  weights.is_fp8_ = options.is_fp8;
   weights.dtype_ = DTypeFor(source);
   MILI_ASSIGN_OR_RETURN(weights.memory_, CudaMemory::Allocate(layout.size_bytes(), "the weights"));
   std::byte* const base = weights.memory_.data();
   Reading reading(source, options, CutIntoChunks(layout));
   std::vector<std::thread> helpers;
-  const auto work = [&] { reading.Work(Lane(source, weights.dtype_, options.kernels, base)); };
+  const auto work = [&] { reading.Work(Lane(source, weights.dtype_, options, base)); };
   for (int i = 1; i < options.num_threads; ++i) helpers.emplace_back(work);
   work();
   for (std::thread& helper : helpers) helper.join();
   MILI_RETURN_IF_ERROR(reading.status());
 
   const auto find = [&](const std::string& name) -> const void* {
-    const uint64_t* offset = layout.Find(name);
-    return offset == nullptr ? nullptr : base + *offset;
+    const TensorPlace* place = layout.Find(name);
+    return place == nullptr ? nullptr : base + place->offset_bytes;
+  };
+  const auto find_scales = [&](const std::string& name) -> const float* {
+    const TensorPlace* place = layout.Find(name);
+    if (place == nullptr || !place->is_fp8) return nullptr;
+    return reinterpret_cast<const float*>(base + place->scales_offset_bytes);
   };
   weights.embed_ = find("model.embed_tokens.weight");
   weights.head_ = source.config().tie_word_embeddings ? weights.embed_ : find("lm_head.weight");
@@ -244,7 +300,11 @@ absl::StatusOr<CudaWeights> CudaWeights::Load(const ModelSource& source, const O
          .k_norm = find(layer + "self_attn.k_norm.weight"),
          .o = find(layer + "self_attn.o_proj.weight"),
          .gate_up = find(layer + "mlp.gate_proj.weight"),
-         .down = find(layer + "mlp.down_proj.weight")});
+         .down = find(layer + "mlp.down_proj.weight"),
+         .qkv_scales = find_scales(layer + "self_attn.q_proj.weight"),
+         .o_scales = find_scales(layer + "self_attn.o_proj.weight"),
+         .gate_up_scales = find_scales(layer + "mlp.gate_proj.weight"),
+         .down_scales = find_scales(layer + "mlp.down_proj.weight")});
   }
   return weights;
 }

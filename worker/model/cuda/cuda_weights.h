@@ -26,11 +26,18 @@ struct CudaLayerWeights {
   const void* o = nullptr;        // [hidden, q_size]
   const void* gate_up = nullptr;  // [2 intermediate, hidden], rows in turns of 8
   const void* down = nullptr;     // [hidden, intermediate]
+  // With fp8 the four matrices hold e4m3 bytes, and a row stands for itself times its scale; null
+  // otherwise.
+  const float* qkv_scales = nullptr;      // [q_size + 2 kv_size]
+  const float* o_scales = nullptr;        // [hidden]
+  const float* gate_up_scales = nullptr;  // [2 intermediate]
+  const float* down_scales = nullptr;     // [hidden]
 };
 
 class CudaWeights {
  public:
   struct Options {
+    bool is_fp8 = false;  // quantise the matrices of the layers
     int num_threads = 8;
     // Whose embed takes quantised rows apart.
     const kernels::CpuKernels* kernels = nullptr;
@@ -41,11 +48,12 @@ class CudaWeights {
   // kF16 if most weights are stored so, else kBF16.
   static DType DTypeFor(const ModelSource& source);
   // What Load will hold, to the byte.
-  static uint64_t BytesNeeded(const ModelSource& source);
+  static uint64_t BytesNeeded(const ModelSource& source, bool is_fp8);
   // UNIMPLEMENTED if the shapes do not suit the kernels; else as Weights::Load.
   static absl::StatusOr<CudaWeights> Load(const ModelSource& source, const Options& options);
 
-  DType dtype() const { return dtype_; }
+  DType dtype() const { return dtype_; }  // of all that is not fp8
+  bool is_fp8() const { return is_fp8_; }
   const void* embed() const { return embed_; }
   const void* head() const { return head_; }  // the embedding where tied
   const void* final_norm() const { return final_norm_; }
@@ -53,6 +61,7 @@ class CudaWeights {
 
  private:
   DType dtype_ = DType::kBF16;
+  bool is_fp8_ = false;
   CudaMemory memory_;
   const void* embed_ = nullptr;
   const void* head_ = nullptr;

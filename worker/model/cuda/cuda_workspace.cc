@@ -28,6 +28,9 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
   ws->gate_up = halves(carver, tokens * 2 * mlp);
   ws->activation = halves(carver, tokens * mlp);
   if (attention.used_bytes() > carver.used_bytes()) carver = attention;
+  ws->fp8_rows = carver.Take<uint8_t>(
+      tokens * std::max({uint64_t{config.hidden_size}, uint64_t{config.q_size()}, mlp}));
+  ws->fp8_scales = carver.Take<float>(tokens);
   ws->head_normed = halves(carver, seqs * config.hidden_size);
   ws->logits = carver.Take<float>(seqs * config.vocab_size);
   ws->rope_cos = carver.Take<float>(uint64_t{plan.max_model_len} * config.head_dim / 2);

@@ -20,10 +20,13 @@ struct CudaWorkspace {
   void* residual = nullptr;  // [T, hidden]
   void* normed = nullptr;    // [T, hidden]
   // The attention half and the MLP half of a layer never live at the same time.
-  void* qkv = nullptr;          // [T, q_size + 2 kv_size]
-  void* attention = nullptr;    // [T, q_size]
-  void* gate_up = nullptr;      // [T, 2 intermediate], overlaps qkv and attention
-  void* activation = nullptr;   // [T, intermediate], overlaps too
+  void* qkv = nullptr;         // [T, q_size + 2 kv_size]
+  void* attention = nullptr;   // [T, q_size]
+  void* gate_up = nullptr;     // [T, 2 intermediate], overlaps qkv and attention
+  void* activation = nullptr;  // [T, intermediate], overlaps too
+  // Rows of e4m3 that a product with fp8 weights reads, each time those of the op before it.
+  uint8_t* fp8_rows = nullptr;  // [T, max(hidden, q_size, intermediate)]
+  float* fp8_scales = nullptr;  // [T]
   void* head_normed = nullptr;  // [S, hidden]
   float* logits = nullptr;      // [S, vocab]
   float* rope_cos = nullptr;    // [max_model_len, head_dim / 2]

@@ -75,6 +75,11 @@ absl::Status SiluMul(const k::SiluMulParams& params, CudaStream& stream) {
                  params.size, " ", Name(params.dtype));
 }
 
+absl::Status QuantizeFp8(const k::QuantizeFp8Params& params, CudaStream& stream) {
+  return Explain(k::QuantizeFp8(params, stream.get()), "QuantizeFp8", params.num_rows, " rows of ",
+                 params.size, " ", Name(params.dtype));
+}
+
 absl::Status Sample(const k::SampleParams& params, CudaStream& stream) {
   return Explain(k::Sample(params, stream.get()), "Sample", params.num_rows, " rows of ",
                  params.vocab_size);

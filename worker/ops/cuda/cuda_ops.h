@@ -13,6 +13,7 @@
 #include "kernels/cuda/linear/linear.h"
 #include "kernels/cuda/norm/add_rms_norm.h"
 #include "kernels/cuda/qkv_prepare/qkv_prepare.h"
+#include "kernels/cuda/quantize/quantize_fp8.h"
 #include "kernels/cuda/sample/sample.h"
 #include "kernels/cuda/silu/silu_mul.h"
 #include "kernels/cuda/step/step.h"
@@ -34,6 +35,7 @@ absl::Status QkvPrepare(const k::QkvPrepareParams& params, CudaStream& stream);
 absl::Status DecodeAttention(const k::DecodeAttentionParams& params, CudaStream& stream);
 absl::Status VarlenAttention(const k::VarlenAttentionParams& params, CudaStream& stream);
 absl::Status SiluMul(const k::SiluMulParams& params, CudaStream& stream);
+absl::Status QuantizeFp8(const k::QuantizeFp8Params& params, CudaStream& stream);
 absl::Status Sample(const k::SampleParams& params, CudaStream& stream);
 absl::Status Score(const k::ScoreParams& params, CudaStream& stream);
 absl::Status FillCounts(const k::FillCountsParams& params, CudaStream& stream);
