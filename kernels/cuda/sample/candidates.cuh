@@ -26,7 +26,9 @@ struct Threshold {
   uint32_t ties;
 };
 
-// Values in the order of ids: a list in shared memory, or groups of the row itself.
+// Values in the order of ids, with the row's edits if it has any (code without them is faster): a
+// list in shared memory, or groups of the row itself.
+template <bool kEdits>
 struct Source {
   const RowReader* reader;
   const float* list;       // null: groups of the row
@@ -43,7 +45,9 @@ struct Source {
   __device__ __forceinline__ float4 Load(int32_t unit) const {
     const float absent = __int_as_float(0x7fffffff);
     if (list == nullptr) {
-      return is_raw ? reader->Raw(GroupOf(unit), absent) : reader->Edited(GroupOf(unit));
+      const int32_t group = GroupOf(unit);
+      if (is_raw) return reader->Raw(group, absent);
+      return kEdits ? reader->Edited(group) : reader->Cut(reader->Raw(group, -Infinity()), group);
     }
     const int32_t first = unit * kGroup + static_cast<int32_t>(threadIdx.x % 32) * kLaneIds;
     float4 x;
@@ -56,14 +60,16 @@ struct Source {
   }
 };
 
-__device__ __forceinline__ Source ListOf(const float* list, const int32_t* ids, int32_t count) {
+template <bool kEdits>
+__device__ __forceinline__ Source<kEdits> ListOf(const float* list, const int32_t* ids,
+                                                 int32_t count) {
   return {nullptr, list, ids, nullptr, count, (count + kGroup - 1) / kGroup, false};
 }
 
 // Calls body(unit, values) for every unit, a warp each.
-template <typename Body>
-__device__ __forceinline__ void ForEachUnit(const Source& source, Body&& body) {
-  constexpr int kAhead = 4;
+template <typename Body, bool kEdits>
+__device__ __forceinline__ void ForEachUnit(const Source<kEdits>& source, Body&& body) {
+  constexpr int kAhead = kEdits ? 2 : 4;
   for (int32_t unit = threadIdx.x / 32; unit < source.num_units; unit += kDrawWarps * kAhead) {
     float4 x[kAhead];
 #pragma unroll
@@ -120,8 +126,9 @@ __device__ __forceinline__ Scanned<T> ScanUnits(const Stored* units, int32_t num
 }
 
 // Fills unit_ties, if the threshold needs them.
-__device__ __forceinline__ void CountTies(const Source& source, const Threshold& threshold,
-                                          DrawMemory& memory) {
+template <bool kEdits>
+__device__ __noinline__ void CountTies(const Source<kEdits>& source, const Threshold& threshold,
+                                       DrawMemory& memory) {
   if (threshold.ties == Threshold::kAll) return;
   __syncthreads();
   ForEachUnit(source, [&](int32_t unit, const float4& x) {
@@ -148,9 +155,11 @@ __device__ __forceinline__ uint32_t TiesBefore(int32_t unit, const Threshold& th
   return threshold.ties == Threshold::kAll ? 0 : memory.unit_ties[unit];
 }
 
-// Fills unit_mass with the weights of what passes; unit_ties must be there. Returns the total.
-__device__ __forceinline__ double SumMass(const Source& source, const Threshold& threshold,
-                                          const Weight& weight, DrawMemory& memory) {
+// Fills unit_mass with the weights of what passes; unit_ties must be there. Returns their sums.
+template <bool kEdits>
+__device__ __noinline__ Scanned<double> SumMass(const Source<kEdits>& source,
+                                                const Threshold& threshold, const Weight& weight,
+                                                DrawMemory& memory) {
   __syncthreads();
   ForEachUnit(source, [&](int32_t unit, const float4& x) {
     const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
@@ -164,7 +173,7 @@ __device__ __forceinline__ double SumMass(const Source& source, const Threshold&
     if (threadIdx.x % 32 == 0) memory.unit_mass[unit] = mass;
   });
   __syncthreads();
-  return ScanUnits<double>(memory.unit_mass, source.num_units, memory).total;
+  return ScanUnits<double>(memory.unit_mass, source.num_units, memory);
 }
 
 }  // namespace mili::kernels::cuda

@@ -1,9 +1,9 @@
 // From a row's statistics to its token. Included by sample.cu.
 #pragma once
 
-#include "kernels/cuda/sample/gather.cuh"
+#include "kernels/cuda/sample/ranked.cuh"
 #include "kernels/cuda/sample/row_stats.h"
-#include "kernels/cuda/sample/scan.cuh"
+#include "kernels/cuda/sample/wide_top_p.cuh"
 
 namespace mili::kernels::cuda {
 
@@ -30,14 +30,32 @@ __device__ __forceinline__ double UniformOf(const SlotSampling& s, int32_t posit
   return static_cast<double>(bits) * 0x1p-53;
 }
 
-// The largest of group_max as key << 32 | ~group, the first such group.
-__device__ __forceinline__ uint64_t LargestGroup(int32_t num_groups, DrawMemory& memory) {
-  uint64_t best = 0;
-  for (int32_t group = threadIdx.x; group < num_groups; group += kDrawThreads) {
-    best =
-        max(best, uint64_t{KeyOf(memory.group_max[group])} << 32 | ~static_cast<uint32_t>(group));
+// The thread's four of a row's maxima; -inf where there is no group.
+__device__ __forceinline__ float4 LoadMaxima(const float* maxima, int32_t num_groups) {
+  const int32_t first = threadIdx.x * kUnitsPerThread;
+  float4 mine = {-Infinity(), -Infinity(), -Infinity(), -Infinity()};
+  if (first >= num_groups) return mine;
+  mine = *reinterpret_cast<const float4*>(maxima + first);
+#pragma unroll
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    if (first + j >= num_groups) (&mine.x)[j] = -Infinity();
   }
-  return BlockMaxOf(best, memory);
+  return mine;
+}
+
+// Keeps them in group_max. With only_infinite as a row has them that does (see RowReader).
+__device__ __forceinline__ Extremes KeepMaxima(float4 mine, bool only_infinite,
+                                               DrawMemory& memory) {
+  __syncthreads();
+  bool has_nan = false;
+#pragma unroll
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    float& max = (&mine.x)[j];
+    has_nan |= max != max;
+    if (only_infinite) max = max == Infinity() ? 0.0f : -Infinity();
+  }
+  *reinterpret_cast<float4*>(&memory.group_max[threadIdx.x * kUnitsPerThread]) = mine;
+  return BlockExtremes(mine, has_nan, memory);
 }
 
 // The lowest id in the group with this key.
@@ -57,45 +75,42 @@ __device__ __forceinline__ int32_t FindInGroup(const RowReader& reader, int32_t 
   return memory.found_token;
 }
 
-// The unit in whose share of unit_mass `target` falls, and what is left of it there.
-__device__ __forceinline__ void LocateUnit(int32_t num_units, double target, double before,
-                                           DrawMemory& memory) {
-  __syncthreads();
-  if (threadIdx.x == 0) memory.found_unit = -1;
-  const int32_t first = threadIdx.x * kUnitsPerThread;
-  int32_t found = -1;
-  int32_t last = -1;  // with a mass
-  double found_rest = 0;
-  double last_rest = 0;
-  for (int j = 0; j < kUnitsPerThread && first + j < num_units; ++j) {
-    const double mass = memory.unit_mass[first + j];
-    if (mass > 0) {
-      last = first + j;
-      last_rest = target - before;
-      if (found < 0 && before + mass > target) {
-        found = last;
-        found_rest = last_rest;
-      }
-    }
+// Finds the unit in whose share of unit_mass `target` falls, and leaves in found_rest what is left
+// of it there. `before`: mass of the threads before, as ScanUnits has it.
+__device__ __forceinline__ int32_t LocateUnit(int32_t num_units, double target, double before,
+                                              DrawMemory& memory) {
+  int32_t found = kNoLow;
+  int32_t last = kNoHigh;  // with a mass
+  double rests[kUnitsPerThread];
+#pragma unroll
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    const int32_t unit = threadIdx.x * kUnitsPerThread + j;
+    const double mass = unit < num_units ? memory.unit_mass[unit] : 0.0;
+    rests[j] = target - before;
     before += mass;
+    if (!(mass > 0)) continue;
+    last = unit;
+    if (found == kNoLow && before > target) found = unit;
   }
-  // The first unit that reaches beyond the target; if rounding left none, the last with a mass.
-  const uint64_t first_found = BlockMaxOf(found >= 0 ? ~static_cast<uint32_t>(found) : 0, memory);
-  const uint64_t last_of_all = BlockMaxOf(static_cast<uint64_t>(last + 1), memory);
-  const int32_t unit = first_found != 0 ? static_cast<int32_t>(~static_cast<uint32_t>(first_found))
-                                        : static_cast<int32_t>(last_of_all) - 1;
-  if (unit >= 0 && unit / kUnitsPerThread == static_cast<int32_t>(threadIdx.x)) {
-    memory.found_unit = unit;
-    memory.found_rest = first_found != 0 ? found_rest : last_rest;
+  // If rounding left none that reaches beyond the target, it is the last.
+  const Proposed proposed = Propose(found, last, memory);
+  const int32_t unit = proposed.lowest != kNoLow ? proposed.lowest : proposed.highest;
+#pragma unroll
+  for (int j = 0; j < kUnitsPerThread; ++j) {
+    if (unit == static_cast<int32_t>(threadIdx.x) * kUnitsPerThread + j) {
+      memory.found_rest = rests[j];
+    }
   }
   __syncthreads();
+  return unit;
 }
 
-// Within the found unit: the first element at which the running sum exceeds the rest.
-__device__ __forceinline__ int32_t LocateInUnit(const Source& source, const Threshold& threshold,
-                                                const Weight& weight, DrawMemory& memory) {
+// Within a unit: the first element at which the running sum exceeds found_rest.
+template <bool kEdits>
+__device__ __forceinline__ int32_t LocateInUnit(const Source<kEdits>& source, int32_t unit,
+                                                const Threshold& threshold, const Weight& weight,
+                                                DrawMemory& memory) {
   if (threadIdx.x < 32) {
-    const int32_t unit = memory.found_unit;
     const float4 x = source.Load(unit);
     const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
     double weights[kLaneIds];
@@ -132,26 +147,32 @@ __device__ __forceinline__ int32_t LocateInUnit(const Source& source, const Thre
   return memory.found_token;
 }
 
-// A draw in the order of ids; unit_mass is filled.
-__device__ __forceinline__ int32_t Locate(const Source& source, const Threshold& threshold,
+// A draw in the order of ids; unit_mass is filled, `mass` what it sums to.
+template <bool kEdits>
+__device__ __forceinline__ int32_t Locate(const Source<kEdits>& source, const Threshold& threshold,
                                           const Weight& weight, double uniform,
-                                          DrawMemory& memory) {
-  const Scanned<double> scanned = ScanUnits<double>(memory.unit_mass, source.num_units, memory);
-  LocateUnit(source.num_units, uniform * scanned.total, scanned.before, memory);
-  return LocateInUnit(source, threshold, weight, memory);
+                                          const Scanned<double>& mass, DrawMemory& memory) {
+  const int32_t unit = LocateUnit(source.num_units, uniform * mass.total, mass.before, memory);
+  return LocateInUnit(source, unit, threshold, weight, memory);
 }
 
-// Fills unit_mass with the groups' sums, relative to the largest logit. Returns the total.
-__device__ __forceinline__ double MassOfGroups(const float* sums, int32_t num_groups,
-                                               const Weight& weight, DrawMemory& memory) {
-  __syncthreads();
-  for (int32_t group = threadIdx.x; group < num_groups; group += kDrawThreads) {
-    const float max = memory.group_max[group];
-    memory.unit_mass[group] =
-        max == -Infinity() ? 0.0 : static_cast<double>(sums[group]) * weight.Of(max);
+// Fills unit_mass with the groups' sums, relative to the largest logit.
+__device__ __forceinline__ Scanned<double> MassOfGroups(const float* sums, int32_t num_groups,
+                                                        const Weight& weight, DrawMemory& memory) {
+  const int32_t first = threadIdx.x * kUnitsPerThread;
+  double mass = 0;
+  if (first < num_groups) {
+    const float4 of_groups = *reinterpret_cast<const float4*>(sums + first);
+#pragma unroll
+    for (int j = 0; j < kUnitsPerThread; ++j) {
+      const float max = memory.group_max[first + j];
+      const double of_group =
+          max == -Infinity() ? 0.0 : static_cast<double>((&of_groups.x)[j]) * weight.Of(max);
+      memory.unit_mass[first + j] = of_group;
+      mass += of_group;
+    }
   }
-  __syncthreads();
-  return ScanUnits<double>(memory.unit_mass, num_groups, memory).total;
+  return BlockScan<double>(mass, memory);
 }
 
 // The lowest key that min_p leaves: weight >= min_p, the largest weight being 1.
@@ -172,41 +193,52 @@ __device__ __forceinline__ uint32_t LowestKeyOfTopP(float top_p, double total, i
   return max(KeyOf(static_cast<float>(floor)), kKeyOfMinusInfinity + 1);
 }
 
-// A token of a row with temperature above 0; group_max is filled, `highest` its largest key.
+// A token of a row with temperature above 0; group_max is filled.
+template <bool kEdits>
 __device__ __forceinline__ int32_t Draw(const SlotSampling& s, const RowReader& reader,
-                                        const float* sums, int32_t num_groups, uint32_t highest,
-                                        double uniform, DrawMemory& memory) {
+                                        const float* sums, int32_t num_groups,
+                                        const Extremes& extremes, double uniform,
+                                        DrawMemory& memory) {
+  const uint32_t highest = extremes.highest;
   const Weight weight = {ValueOf(highest), s.temperature};
   const bool has_top_k = s.top_k > 0 && s.top_k < reader.num_valid;
-  const bool has_top_p = s.top_p < 1;
   const bool has_sums = NeedsSums(s, reader.num_valid) && !reader.only_infinite;
   uint32_t lowest = LowestKeyOf(s.min_p, weight);
-  double total = 0;
+  Scanned<double> mass = {};
   if (has_sums) {
-    total = MassOfGroups(sums, num_groups, weight, memory);
-    if (!has_top_p) {
-      const Source all = {&reader, nullptr, nullptr, nullptr, 0, num_groups, false};
-      return Locate(all, {lowest, Threshold::kAll}, weight, uniform, memory);
+    mass = MassOfGroups(sums, num_groups, weight, memory);
+    if (!(s.top_p < 1)) {
+      const Source<kEdits> all = {&reader, nullptr, nullptr, nullptr, 0, num_groups, false};
+      return Locate(all, {lowest, Threshold::kAll}, weight, uniform, mass, memory);
     }
-    lowest = max(lowest, LowestKeyOfTopP(s.top_p, total, reader.num_valid, weight));
+    lowest = max(lowest, LowestKeyOfTopP(s.top_p, mass.total, reader.num_valid, weight));
   } else if (has_top_k) {
-    lowest = BoundOfLargest(s.top_k, num_groups, lowest, highest, memory);
+    lowest = BoundOfLargest(s.top_k, num_groups, lowest, extremes, memory);
   }
   lowest = min(lowest, highest);
-  const Source source = Gather(reader, false, num_groups, lowest, memory);
+  const Source<kEdits> source = Gather<kEdits>(reader, false, num_groups, lowest, memory);
+  if (source.list != nullptr && source.count <= kDrawThreads) {
+    return DrawRanked(source.count, has_top_k ? s.top_k : source.count, s.top_p,
+                      has_sums ? mass.total : 0, weight, uniform, memory);
+  }
+  if (has_sums && source.list == nullptr) {
+    const Source<kEdits> all = {&reader, nullptr, nullptr, nullptr, 0, num_groups, false};
+    const WideTopP wide = FindWideTopP(all, s.top_p, mass.total, lowest, weight, memory);
+    if (wide.found) return Locate(all, wide.threshold, weight, uniform, wide.mass, memory);
+  }
   Threshold threshold = {lowest, Threshold::kAll};
   if (has_top_k) {
     threshold = Select<false>(source, threshold, highest, s.top_k, weight, memory);
     CountTies(source, threshold, memory);
   }
-  if (!has_sums) total = SumMass(source, threshold, weight, memory);
-  if (has_top_p) {
-    const uint64_t need = __double2ull_ru(s.top_p * total * kFixedOne);
+  if (!has_sums) mass = SumMass(source, threshold, weight, memory);
+  if (s.top_p < 1) {
+    const uint64_t need = __double2ull_ru(s.top_p * mass.total * kFixedOne);
     threshold = Select<true>(source, threshold, highest, max(need, uint64_t{1}), weight, memory);
     CountTies(source, threshold, memory);
-    SumMass(source, threshold, weight, memory);
+    mass = SumMass(source, threshold, weight, memory);
   }
-  return Locate(source, threshold, weight, uniform, memory);
+  return Locate(source, threshold, weight, uniform, mass, memory);
 }
 
 }  // namespace mili::kernels::cuda

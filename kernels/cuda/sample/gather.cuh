@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/cuda/sample/candidates.cuh"
-#include "kernels/cuda/sample/select.cuh"
 
 namespace mili::kernels::cuda {
 
@@ -28,73 +27,105 @@ __device__ __forceinline__ int32_t ListGroups(int32_t num_groups, uint32_t lowes
   return static_cast<int32_t>(scanned.total);
 }
 
-// Copies the candidates of the source's units with keys from `lowest` to the list, in the order of
-// ids. Returns how many there are; above kMaxListed the list is of no use.
-__device__ __forceinline__ int32_t ListCandidates(const Source& source, uint32_t lowest,
-                                                  DrawMemory& memory) {
-  constexpr int kAhead = 4;  // neighbouring units of a warp and round
+inline constexpr int kListBatch = 4;  // neighbouring units that a warp lists at once
+
+// The floats that have keys in [lowest, highest], for comparisons by value.
+struct ValueRange {
+  float lowest;
+  float highest;
+
+  __device__ __forceinline__ ValueRange(uint32_t low, uint32_t high)
+      // -0.0 has a key that no logit has, but equals +0.0, which is above.
+      : lowest(ValueOf(low)), highest(ValueOf(high == KeyOf(0.0f) - 1 ? high - 1 : high)) {}
+  __device__ __forceinline__ bool Has(float x) const { return x >= lowest && x <= highest; }
+};
+
+// Copies the candidates of the source's units with keys in [lowest, highest] to the list, in the
+// order of ids, and calls visit(unit, values) for the units unit, ... of a batch, a warp each;
+// values of units past the last are NaN. Returns how many there are; above kMaxListed the list is
+// of no use, and units may have been left out. `highest` is infinity's key at most.
+template <bool kEdits, typename Visit>
+__device__ __forceinline__ int32_t ListCandidates(const Source<kEdits>& source, uint32_t lowest,
+                                                  uint32_t highest, DrawMemory& memory,
+                                                  Visit&& visit) {
+  constexpr int32_t kStep = kDrawWarps * kListBatch;
+  const ValueRange range(lowest, highest);
   const int32_t lane = threadIdx.x % 32;
   const int32_t warp = threadIdx.x / 32;
+  int32_t first = warp * kListBatch;
+  float4 next[kListBatch];
+  const auto load_next = [&] {
+    const float absent = __int_as_float(0x7fffffff);
+#pragma unroll
+    for (int j = 0; j < kListBatch; ++j) {
+      next[j] = {absent, absent, absent, absent};
+      if (first + j < source.num_units) next[j] = source.Load(first + j);
+    }
+  };
+  load_next();
+  __syncthreads();  // list and warp_counts are free
   uint32_t listed = 0;
-  for (int32_t base = 0; base < source.num_units; base += kDrawWarps * kAhead) {
-    float4 x[kAhead];
-    uint32_t mine[kAhead] = {};
-    uint32_t of_warp = 0;
-    const int32_t first = base + warp * kAhead;
+  for (int32_t base = 0; base < source.num_units && listed <= kMaxListed; base += kStep) {
+    float4 x[kListBatch];
+    uint32_t mine = 0;  // candidates of the lane, a byte for each unit of the batch
 #pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      if (first + j < source.num_units) x[j] = source.Load(first + j);
+    for (int j = 0; j < kListBatch; ++j) {
+      x[j] = next[j];
+#pragma unroll
+      for (int i = 0; i < kLaneIds; ++i) mine += range.Has((&x[j].x)[i]) ? 1u << 8 * j : 0u;
     }
+    const int32_t first_of_x = first;
+    first += kStep;
+    load_next();  // on their way while the block counts
+    visit(first_of_x, x);
+    uint32_t before = mine;
 #pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      if (first + j >= source.num_units) break;
-#pragma unroll
-      for (int i = 0; i < kLaneIds; ++i) mine[j] += KeyOf((&x[j].x)[i]) >= lowest;
-      of_warp += __reduce_add_sync(~0u, mine[j]);
+    for (int step = 1; step < 32; step *= 2) {
+      const uint32_t other = __shfl_up_sync(~0u, before, step);
+      if (lane >= step) before += other;
     }
-    const Scanned<uint32_t> scanned = BlockScan<uint32_t>(lane == 0 ? of_warp : 0, memory);
-    uint32_t at = listed + __shfl_sync(~0u, scanned.before, 0);
-    listed += scanned.total;
-    if (listed > kMaxListed) return static_cast<int32_t>(listed);
+    const uint32_t of_units = __shfl_sync(~0u, before, 31);
+    before -= mine;
+    const uint32_t of_warp = __dp4a(of_units, 0x01010101u, 0u);
+    uint32_t(&counts)[kDrawWarps] = memory.warp_counts[base / kStep % 2];
+    if (lane == 0) counts[warp] = of_warp;
+    __syncthreads();
+    const uint32_t of_lane = lane < kDrawWarps ? counts[lane] : 0;
+    uint32_t at = listed + __reduce_add_sync(~0u, lane < warp ? of_lane : 0);
+    listed += __reduce_add_sync(~0u, of_lane);
+    if (listed > kMaxListed || mine == 0) continue;
 #pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      if (first + j >= source.num_units) break;
-      uint32_t sum = mine[j];
-#pragma unroll
-      for (int step = 1; step < 32; step *= 2) {
-        const uint32_t other = __shfl_up_sync(~0u, sum, step);
-        if (lane >= step) sum += other;
-      }
-      uint32_t to = at + sum - mine[j];
+    for (int j = 0; j < kListBatch; ++j) {
+      uint32_t to = at + (before >> 8 * j & 255);
+      at += of_units >> 8 * j & 255;
+      if ((mine >> 8 * j & 255) == 0) continue;
 #pragma unroll
       for (int i = 0; i < kLaneIds; ++i) {
-        if (KeyOf((&x[j].x)[i]) < lowest) continue;
+        if (!range.Has((&x[j].x)[i])) continue;
         memory.listed[to] = (&x[j].x)[i];
-        memory.listed_ids[to++] = source.IdOf(first + j, lane * kLaneIds + i);
+        memory.listed_ids[to++] = source.IdOf(first_of_x + j, lane * kLaneIds + i);
       }
-      at += __shfl_sync(~0u, sum, 31);
     }
   }
   __syncthreads();
   return static_cast<int32_t>(listed);
 }
-
-// The candidates with keys from `lowest`: in the list if it holds them, else where they are.
-__device__ __forceinline__ Source Gather(const RowReader& reader, bool is_raw, int32_t num_groups,
-                                         uint32_t lowest, DrawMemory& memory) {
-  const int32_t num_listed_groups = ListGroups(num_groups, lowest, memory);
-  const Source groups = {&reader, nullptr, nullptr, memory.groups, 0, num_listed_groups, is_raw};
-  const int32_t count = ListCandidates(groups, lowest, memory);
-  return count <= kMaxListed ? ListOf(memory.listed, memory.listed_ids, count) : groups;
+template <bool kEdits>
+__device__ __forceinline__ int32_t ListCandidates(const Source<kEdits>& source, uint32_t lowest,
+                                                  uint32_t highest, DrawMemory& memory) {
+  return ListCandidates(source, lowest, highest, memory, [](int32_t, const auto&) {});
 }
 
-// A key that at least k elements of the row reach, since the largest of k groups do; `lowest` if
-// there are not so many. group_max is filled.
-__device__ __forceinline__ uint32_t BoundOfLargest(int32_t k, int32_t num_groups, uint32_t lowest,
-                                                   uint32_t highest, DrawMemory& memory) {
-  if (k > num_groups) return lowest;
-  const Source maxima = ListOf(memory.group_max, nullptr, num_groups);
-  return Select<false>(maxima, {lowest, Threshold::kAll}, highest, k, {}, memory).key;
+// The candidates with keys from `lowest`: in the list if it holds them, else where they are.
+template <bool kEdits>
+__device__ __forceinline__ Source<kEdits> Gather(const RowReader& reader, bool is_raw,
+                                                 int32_t num_groups, uint32_t lowest,
+                                                 DrawMemory& memory) {
+  const int32_t num_listed_groups = ListGroups(num_groups, lowest, memory);
+  const Source<kEdits> groups = {&reader, nullptr,           nullptr, memory.groups,
+                                 0,       num_listed_groups, is_raw};
+  const int32_t count = ListCandidates(groups, lowest, KeyOf(Infinity()), memory);
+  return count <= kMaxListed ? ListOf<kEdits>(memory.listed, memory.listed_ids, count) : groups;
 }
 
 }  // namespace mili::kernels::cuda

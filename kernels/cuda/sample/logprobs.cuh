@@ -39,7 +39,7 @@ __device__ __forceinline__ LogSoftmax LogSoftmaxOf(float max, const float* sums,
 __device__ __forceinline__ int32_t RankOf(const RowReader& reader, uint32_t key, int32_t num_groups,
                                           DrawMemory& memory) {
   const int32_t num_listed = ListGroups(num_groups, key + 1, memory);
-  const Source groups = {&reader, nullptr, nullptr, memory.groups, 0, num_listed, true};
+  const Source<false> groups = {&reader, nullptr, nullptr, memory.groups, 0, num_listed, true};
   uint32_t larger = 0;
   ForEachUnit(groups, [&](int32_t, const float4& x) {
 #pragma unroll
@@ -50,12 +50,21 @@ __device__ __forceinline__ int32_t RankOf(const RowReader& reader, uint32_t key,
 
 // The num_top likeliest tokens, best first; num_top is at most the vocabulary.
 __device__ __forceinline__ void FillTop(const RowReader& reader, const LogSoftmax& softmax,
-                                        int32_t num_top, int32_t num_groups, uint32_t highest,
-                                        SampledLogprob* top, DrawMemory& memory) {
-  const uint32_t lowest = BoundOfLargest(num_top, num_groups, kKeyOfMinusInfinity, highest, memory);
-  const Source source = Gather(reader, true, num_groups, lowest, memory);
+                                        int32_t num_top, int32_t num_groups,
+                                        const Extremes& extremes, SampledLogprob* top,
+                                        DrawMemory& memory) {
+  const uint32_t lowest =
+      BoundOfLargest(num_top, num_groups, kKeyOfMinusInfinity, extremes, memory);
+  const Source<false> source = Gather<false>(reader, true, num_groups, lowest, memory);
+  if (source.list != nullptr && source.count <= kDrawThreads) {
+    const int32_t rank = RankAmongListed(source.count, memory);
+    const auto thread = static_cast<int32_t>(threadIdx.x);
+    if (thread >= source.count || rank >= num_top) return;
+    top[rank] = {memory.listed_ids[thread], softmax.Of(memory.listed[thread])};
+    return;
+  }
   const Threshold threshold =
-      Select<false>(source, {lowest, Threshold::kAll}, highest, num_top, {}, memory);
+      Select<false>(source, {lowest, Threshold::kAll}, extremes.highest, num_top, {}, memory);
   CountTies(source, threshold, memory);
   auto* selected = reinterpret_cast<uint64_t*>(memory.unit_mass);  // key << 32 | ~id
   __syncthreads();
@@ -87,17 +96,12 @@ __device__ __forceinline__ void FillLogprobs(const RowReader& reader, const floa
                                              SampledLogprob* top, SampledRow* out,
                                              DrawMemory& memory) {
   const int32_t num_groups = (reader.vocab_size + kGroup - 1) / kGroup;
-  __syncthreads();
-  for (int32_t group = threadIdx.x; group < num_groups; group += kDrawThreads) {
-    memory.group_max[group] = raw_max[group];
-  }
-  __syncthreads();
-  const uint32_t highest = static_cast<uint32_t>(LargestGroup(num_groups, memory) >> 32);
-  const LogSoftmax softmax = LogSoftmaxOf(ValueOf(highest), raw_sum, num_groups, memory);
   const float logit = reader.logits[out->token_id];
+  const Extremes extremes = KeepMaxima(LoadMaxima(raw_max, num_groups), false, memory);
+  const LogSoftmax softmax = LogSoftmaxOf(ValueOf(extremes.highest), raw_sum, num_groups, memory);
   out->logprob = softmax.Of(logit);
   out->rank = RankOf(reader, KeyOf(logit), num_groups, memory);
-  if (num_top > 0) FillTop(reader, softmax, num_top, num_groups, highest, top, memory);
+  if (num_top > 0) FillTop(reader, softmax, num_top, num_groups, extremes, top, memory);
 }
 
 }  // namespace mili::kernels::cuda

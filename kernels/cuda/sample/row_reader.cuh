@@ -1,7 +1,7 @@
 // A row of logits read in groups of 128, one a warp, four consecutive ids a lane: as they are, or
-// with bans, bias, penalties and mask applied, in the order of kernels/params.h. Nothing is written
-// back: who reads a group again edits it again, so raw logits stay for the logprobs. Device code
-// only.
+// with bans, bias, mask and penalties applied, to the effect of kernels/params.h. Nothing is
+// written back: who reads a group again edits it again, so raw logits stay for the logprobs. Device
+// code only.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +30,18 @@ __device__ __forceinline__ float ValueOf(uint32_t key) {
 
 inline constexpr uint32_t kKeyOfMinusInfinity = 0x007fffffu;
 
+__device__ __forceinline__ bool HasLists(const SlotSampling& s) {
+  return s.num_banned > 0 || s.num_biases > 0 || s.mask != nullptr;
+}
 __device__ __forceinline__ bool HasEdits(const SlotSampling& s) {
-  return s.num_banned > 0 || s.num_biases > 0 || s.mask != nullptr || s.counts != nullptr;
+  return HasLists(s) || s.counts != nullptr;
 }
 
-// Lists are short, or a request's own doing: each warp looks through the whole list. `has_ids`: the
-// lane's ids are in the vocabulary, so that counts and mask have them.
-__device__ __noinline__ float4 EditGroup(float4 logits, const SlotSampling& s, int32_t position,
-                                         int32_t first, bool has_ids) {
+// Bans, biases and mask: -inf stays -inf under the penalties that follow. Lists are short, or a
+// request's own doing: each warp looks through the whole list. `has_ids`: the lane's ids are in the
+// vocabulary, so that the mask has them.
+__device__ __noinline__ float4 EditByLists(float4 logits, const SlotSampling& s, int32_t position,
+                                           int32_t first, bool has_ids) {
   float* x = &logits.x;
   const int32_t num_banned = position < s.ban_until ? s.num_banned : 0;
   for (int32_t i = 0; i < num_banned; ++i) {
@@ -51,24 +55,26 @@ __device__ __noinline__ float4 EditGroup(float4 logits, const SlotSampling& s, i
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) x[j] = at == j ? x[j] + bias.bias : x[j];
   }
-  if (s.counts != nullptr && has_ids) {
-    const auto counts = *reinterpret_cast<const ushort4*>(s.counts + first);
-    const uint32_t of[kLaneIds] = {counts.x, counts.y, counts.z, counts.w};
-#pragma unroll
-    for (int j = 0; j < kLaneIds; ++j) {
-      if (of[j] == 0) continue;
-      x[j] = x[j] > 0 ? x[j] / s.repetition_penalty : x[j] * s.repetition_penalty;
-      if (of[j] == 1) continue;  // in the prompt only
-      x[j] = __fsub_rn(x[j], s.presence_penalty);
-      x[j] = __fsub_rn(x[j], __fmul_rn(s.frequency_penalty, static_cast<float>(of[j] - 1)));
-    }
-  }
   if (s.mask != nullptr && has_ids) {
     const uint32_t bits = s.mask[first / 32] >> (first % 32);
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) x[j] = (bits >> j & 1) != 0 ? x[j] : -Infinity();
   }
   return logits;
+}
+
+__device__ __forceinline__ void Penalise(const SlotSampling& s, ushort4 counts, float4& logits) {
+  const uint32_t of[kLaneIds] = {counts.x, counts.y, counts.z, counts.w};
+  if ((of[0] | of[1] | of[2] | of[3]) == 0) return;
+#pragma unroll
+  for (int j = 0; j < kLaneIds; ++j) {
+    float& x = (&logits.x)[j];
+    if (of[j] == 0) continue;
+    x = x > 0 ? x / s.repetition_penalty : x * s.repetition_penalty;
+    if (of[j] == 1) continue;  // in the prompt only
+    x = __fsub_rn(x, s.presence_penalty);
+    x = __fsub_rn(x, __fmul_rn(s.frequency_penalty, static_cast<float>(of[j] - 1)));
+  }
 }
 
 struct RowReader {
@@ -96,9 +102,24 @@ struct RowReader {
     return x;
   }
 
-  __device__ __forceinline__ float4 Edit(float4 x, int32_t group) const {
+  // How often the lane's ids stand in the sequence.
+  __device__ __forceinline__ ushort4 Counts(int32_t group) const {
     const int32_t first = FirstId(group);
-    if (edits != nullptr) x = EditGroup(x, *edits, position, first, first < vocab_size);
+    if (edits == nullptr || edits->counts == nullptr || first >= vocab_size) return {0, 0, 0, 0};
+    return *reinterpret_cast<const ushort4*>(edits->counts + first);
+  }
+
+  __device__ __forceinline__ float4 Edit(float4 x, ushort4 counts, int32_t group) const {
+    if (edits == nullptr) return Cut(x, group);
+    const int32_t first = FirstId(group);
+    if (HasLists(*edits)) x = EditByLists(x, *edits, position, first, first < vocab_size);
+    Penalise(*edits, counts, x);
+    return Cut(x, group);
+  }
+
+  // What Edit does without edits.
+  __device__ __forceinline__ float4 Cut(float4 x, int32_t group) const {
+    const int32_t first = FirstId(group);
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) {
       float& value = (&x.x)[j];
@@ -109,7 +130,8 @@ struct RowReader {
   }
 
   __device__ __forceinline__ float4 Edited(int32_t group) const {
-    return Edit(Raw(group, -Infinity()), group);
+    const float4 raw = Raw(group, -Infinity());
+    return Edit(raw, Counts(group), group);
   }
 };
 

@@ -7,48 +7,35 @@
 namespace mili::kernels::cuda {
 namespace {
 
-// Copies the row's maxima to shared memory; true if its logits held a NaN.
-__device__ __forceinline__ bool LoadMaxima(const float* maxima, int32_t num_groups,
-                                           bool only_infinite, DrawMemory& memory) {
-  bool is_nan = false;
-  for (int32_t group = threadIdx.x; group < num_groups; group += kDrawThreads) {
-    float max = maxima[group];
-    is_nan |= max != max;
-    if (only_infinite) max = max == Infinity() ? 0.0f : -Infinity();
-    memory.group_max[group] = max;
-  }
-  return __syncthreads_or(is_nan);
-}
-
 // The row's token; flags say why there is none.
 __device__ __forceinline__ SampledRow SampleRow(const SampleParams& p, const SlotSampling& s,
                                                 RowReader& reader, const RowStats& stats,
-                                                DrawMemory& memory) {
+                                                const float4& maxima, DrawMemory& memory) {
   const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
   const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
   SampledRow row;
-  if (LoadMaxima(stats.max + at, num_groups, false, memory)) {
+  Extremes extremes = KeepMaxima(maxima, false, memory);
+  if (extremes.has_nan) {
     row.flags = kSampledNan;
     return row;
   }
-  uint64_t best = LargestGroup(num_groups, memory);
-  if (static_cast<uint32_t>(best >> 32) <= kKeyOfMinusInfinity) {
+  if (extremes.highest <= kKeyOfMinusInfinity) {
     row.flags = kSampledMasked;
     return row;
   }
   if (s.temperature == 0) {
-    const auto group = static_cast<int32_t>(~static_cast<uint32_t>(best));
-    row.token_id = FindInGroup(reader, group, static_cast<uint32_t>(best >> 32), memory);
+    row.token_id = FindInGroup(reader, extremes.group, extremes.highest, memory);
     return row;
   }
-  if (ValueOf(static_cast<uint32_t>(best >> 32)) == Infinity()) {
+  if (ValueOf(extremes.highest) == Infinity()) {
     reader.only_infinite = true;
-    __syncthreads();
-    LoadMaxima(stats.max + at, num_groups, true, memory);
-    best = LargestGroup(num_groups, memory);
+    extremes = KeepMaxima(maxima, true, memory);
   }
-  row.token_id = Draw(s, reader, stats.sum + at, num_groups, static_cast<uint32_t>(best >> 32),
-                      UniformOf(s, p.positions[blockIdx.x]), memory);
+  const double uniform = UniformOf(s, reader.position);
+  const float* sums = stats.sum + at;
+  row.token_id = reader.edits != nullptr
+                     ? Draw<true>(s, reader, sums, num_groups, extremes, uniform, memory)
+                     : Draw<false>(s, reader, sums, num_groups, extremes, uniform, memory);
   return row;
 }
 
@@ -61,21 +48,23 @@ __device__ __forceinline__ void Remember(const SampleParams& p, const SlotSampli
   s.counts[token_id] = static_cast<uint16_t>(count == 0 ? 2 : min(count + 1, 65535u));
 }
 
-// One block a row.
-__global__ void __launch_bounds__(kDrawThreads, 2)
+// One block a row and SM, which has the registers for all it does.
+__global__ void __launch_bounds__(kDrawThreads, 1)
     SampleDrawKernel(const SampleParams p, const RowStats stats) {
   extern __shared__ __align__(16) unsigned char bytes[];
   DrawMemory& memory = *reinterpret_cast<DrawMemory*>(bytes);
   WaitForProducers();
   LetDependentsStart();
+  const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
+  const float4 maxima = LoadMaxima(stats.max + at, num_groups);  // while the parameters are read
   const int32_t slot = p.row_slots[blockIdx.x];
   if (slot < 0) return;
   const SlotSampling& s = p.slots[slot];
   RowReader reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.num_valid_tokens,
                       p.positions[blockIdx.x], HasEdits(s) ? &s : nullptr};
-  SampledRow row = SampleRow(p, s, reader, stats, memory);
+  SampledRow row = SampleRow(p, s, reader, stats, maxima, memory);
   if (row.token_id >= 0 && s.num_top >= 0) {
-    const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
     const int32_t num_top = min(min(s.num_top, p.max_top), p.vocab_size);
     FillLogprobs(reader, stats.raw_max + at, stats.raw_sum + at, num_top,
                  p.top + static_cast<int64_t>(blockIdx.x) * p.max_top, &row, memory);
@@ -85,7 +74,7 @@ __global__ void __launch_bounds__(kDrawThreads, 2)
   Remember(p, s, slot, row.token_id);
 }
 
-__global__ void __launch_bounds__(kDrawThreads, 2)
+__global__ void __launch_bounds__(kDrawThreads, 1)
     ScoreKernel(const ScoreParams p, const RowStats stats) {
   extern __shared__ __align__(16) unsigned char bytes[];
   DrawMemory& memory = *reinterpret_cast<DrawMemory*>(bytes);
@@ -98,7 +87,8 @@ __global__ void __launch_bounds__(kDrawThreads, 2)
   const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
   const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
   SampledRow row;
-  if (LoadMaxima(stats.max + at, num_groups, false, memory)) {
+  const float4 maxima = LoadMaxima(stats.max + at, num_groups);
+  if (KeepMaxima(maxima, false, memory).has_nan) {
     row.flags = kSampledNan;
   } else {
     row.token_id = target;
@@ -125,12 +115,12 @@ RowStats StatsIn(void* workspace, int32_t num_rows, int32_t vocab_size) {
   return {first, first + size, first + 2 * size, first + 3 * size, stride};
 }
 
-// One group a warp while that leaves SMs idle, then more: fewer blocks pay for reading the row's
-// parameters.
+// One group a warp while that leaves SMs of an H100 idle, then more: fewer blocks pay for reading
+// the row's parameters.
 int32_t GroupsPerWarp(int32_t num_rows, int32_t num_groups) {
   constexpr int64_t kWarpsAtOnce = 132 * 64;
   const int64_t per_warp = static_cast<int64_t>(num_rows) * num_groups / kWarpsAtOnce;
-  return static_cast<int32_t>(std::clamp<int64_t>(per_warp, 1, 16));
+  return static_cast<int32_t>(std::clamp<int64_t>(per_warp, 1, 8));
 }
 
 template <typename Params>

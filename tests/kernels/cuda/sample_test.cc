@@ -130,7 +130,7 @@ class SampleGpu : public GpuTest {
 TEST_F(SampleGpu, AllModesGiveTheReferencesTokens) {
   for (const int32_t vocab_size : {1, 5, 127, 128, 129, 1000, 32003, 49152}) {
     std::vector<TestRow> rows;
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < 140; ++i) {  // more than an H100 has SMs
       rows.push_back(AnyRow(vocab_size, random_()));
       rows.back().is_padding = i % 13 == 5;
     }
@@ -158,6 +158,23 @@ TEST_F(SampleGpu, TiesGoToTheLowestId) {
   Check(rows, 4990, 20);
   for (TestRow& row : rows) row.logits.assign(5000, 1.5f);
   Check(rows, 4990, 20);
+}
+
+TEST_F(SampleGpu, TopPOfFlatLogitsKeepsWhatTheReferenceKeeps) {
+  std::vector<TestRow> rows;
+  for (const float spread : {0.001f, 0.3f, 1.0f, 2.0f}) {
+    for (const float top_p : {0.01f, 0.5f, 0.9f, 0.9999f}) {
+      for (uint32_t kind = 0; kind < 4; ++kind) {
+        TestRow row = RandomRow(20000, spread);
+        row.sampling.temperature = 0.4f + 0.4f * static_cast<float>(random_() % 4);
+        row.sampling.top_p = top_p;
+        if (kind % 2 != 0) AddEdits(row);
+        for (float& logit : row.logits) logit = kind < 2 ? logit : std::round(8 * logit) / 8;
+        rows.push_back(row);
+      }
+    }
+  }
+  Check(rows, 19900, 0);
 }
 
 TEST_F(SampleGpu, InfinitiesAndNothingLeftAreAsTheReferenceHasThem) {
@@ -194,10 +211,10 @@ TEST_F(SampleGpu, ManyLogprobsAreSortedAsTheReferenceHasThem) {
 
 TEST_F(SampleGpu, ARowDoesNotDependOnItsBatch) {
   std::vector<TestRow> rows;
-  for (int i = 0; i < 40; ++i) rows.push_back(AnyRow(151936, random_()));
-  const std::vector<TestOutcome> together = SampleOnGpu(rows, 151669, 20);
+  for (int i = 0; i < 140; ++i) rows.push_back(AnyRow(60000, random_()));
+  const std::vector<TestOutcome> together = SampleOnGpu(rows, 59900, 20);
   for (size_t i = 0; i < rows.size(); i += 5) {
-    const TestOutcome alone = SampleOnGpu({rows[i]}, 151669, 20)[0];
+    const TestOutcome alone = SampleOnGpu({rows[i]}, 59900, 20)[0];
     EXPECT_EQ(std::memcmp(&alone.row, &together[i].row, sizeof(SampledRow)), 0) << i;
     EXPECT_EQ(std::memcmp(alone.top.data(), together[i].top.data(), 20 * sizeof(SampledLogprob)), 0)
         << i;
