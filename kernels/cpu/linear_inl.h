@@ -124,19 +124,33 @@ void SiluBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first
   }
 }
 
-// Calls prepare(token, first token of its panel, constant<tokens of the panel>) for every token,
-// with its x.
+// Columns of a panel that a thread prepares at a time, whole blocks of every kind.
+constexpr int64_t kRunColumns = 128;
+
+// Calls prepare(t, first, begin, end, constant<tokens of the panel>) for the columns [begin, end)
+// of token t of the panel whose first token is `first`, for all tokens and columns. x is there.
+// Threads do not share a panel's columns: each token of those has a place in the same cache lines.
 template <typename Isa, int kTokenTile, typename PrepareToken>
 void PrepareTokens(const LinearParams& p, ParallelFor& pool, PrepareToken prepare) {
-  Split(pool, p.num_tokens, p.num_tokens * p.in_features >= kMinParallelElements,
-        [&](int64_t begin, int64_t end) {
-          for (int64_t t = begin; t < end; ++t) {
-            if (p.norm != nullptr) AddRmsNormToken<Isa>(*p.norm, t);
-            const auto in_panel = [&](int64_t first, auto size) { prepare(t, first, size); };
-            const int64_t first = t / kTokenTile * kTokenTile;
-            OnePanel<kTokenTile>(first, MinOf(p.num_tokens - first, kTokenTile), in_panel);
-          }
-        });
+  const int64_t num_panels = (p.num_tokens + kTokenTile - 1) / kTokenTile;
+  const bool is_parallel = p.num_tokens * p.in_features >= kMinParallelElements;
+  const bool is_cut = is_parallel && num_panels < 4 * pool.num_threads();
+  if (is_cut && p.norm != nullptr) AddRmsNorm<Isa>(*p.norm, pool);
+  const int64_t width = is_cut ? kRunColumns : p.in_features;
+  const int64_t num_runs = (p.in_features + width - 1) / width;
+  Split(pool, num_panels * num_runs, is_parallel, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t column = i % num_runs * width;
+      const auto in_panel = [&](int64_t first, auto size) {
+        for (int t = 0; t < size.kValue; ++t) {
+          if (!is_cut && p.norm != nullptr) AddRmsNormToken<Isa>(*p.norm, first + t);
+          prepare(t, first, column, MinOf(column + width, p.in_features), size);
+        }
+      };
+      const int64_t first = i / num_runs * kTokenTile;
+      OnePanel<kTokenTile>(first, MinOf(p.num_tokens - first, kTokenTile), in_panel);
+    }
+  });
 }
 
 // Brings x into panels, as weights of a kind want it.
@@ -146,23 +160,26 @@ void Prepare(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
   std::byte* const panels = p.workspace;
   const auto x_of = [&](int64_t t) { return p.x + t * cols; };
   if (kind == WeightKind::kQuantized) {
-    return PrepareTokens<Isa, Isa::kTokenTile>(p, pool, [&](int64_t t, int64_t first, auto size) {
-      QuantizeToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
-                                      panels + first * PanelTokenBytes(cols));
-    });
+    return PrepareTokens<Isa, Isa::kTokenTile>(
+        p, pool, [&](int t, int64_t first, int64_t begin, int64_t end, auto size) {
+          QuantizeToken<Isa, size.kValue>(x_of(first + t), begin, end, t,
+                                          panels + first * PanelTokenBytes(cols));
+        });
   }
   if constexpr (HasTiles<Isa>) {
     if (kind == WeightKind::kTiles) {
-      return PrepareTokens<Isa, 1>(p, pool, [&](int64_t t, int64_t, auto) {
-        SplitRow<Isa>(x_of(t), cols, panels + t * TileTokenBytes(cols));
-      });
+      return PrepareTokens<Isa, 1>(
+          p, pool, [&](int, int64_t token, int64_t begin, int64_t end, auto) {
+            SplitRow<Isa>(x_of(token), begin, end, panels + token * TileTokenBytes(cols));
+          });
     }
   } else if constexpr (Isa::kHasWordDot) {
     if (kind == WeightKind::kWords) {
-      return PrepareTokens<Isa, Isa::kTokenTile>(p, pool, [&](int64_t t, int64_t first, auto size) {
-        WordToken<Isa, size.kValue>(x_of(t), cols, static_cast<int>(t - first),
-                                    panels + first * WordTokenBytes(cols));
-      });
+      return PrepareTokens<Isa, Isa::kTokenTile>(
+          p, pool, [&](int t, int64_t first, int64_t begin, int64_t end, auto size) {
+            WordToken<Isa, size.kValue>(x_of(first + t), begin, end, t,
+                                        panels + first * WordTokenBytes(cols));
+          });
     }
   }
   if (p.norm != nullptr) AddRmsNorm<Isa>(*p.norm, pool);

@@ -28,13 +28,14 @@ MILI_INLINE int64_t TileTokenBytes(int64_t cols) {
   return (cols + kTileColumnsOfBf16 - 1) / kTileColumnsOfBf16 * 128;
 }
 
-// Writes one token's activations, with zeros up to whole tiles.
+// Writes columns [begin, end) of a token, whose first is at `to`, with zeros up to whole tiles.
 template <typename Isa>
-void SplitRow(const float* x, int64_t cols, std::byte* to) {
+void SplitRow(const float* x, int64_t begin, int64_t end, std::byte* to) {
   using F = typename Isa::F;
-  for (int64_t first = 0; first < cols; first += kTileColumnsOfBf16, to += 128) {
+  to += TileTokenBytes(begin);
+  for (int64_t first = begin; first < end; first += kTileColumnsOfBf16, to += 128) {
     for (int64_t i = 0; i < kTileColumnsOfBf16; i += Isa::kLanes) {
-      const int64_t left = MaxOf(cols - first - i, 0);
+      const int64_t left = MaxOf(end - first - i, 0);
       const F v = left >= Isa::kLanes ? LoadF<Isa>(x + first + i)
                                       : LoadFirst<Isa>(left > 0 ? x + first + i : x, left);
       Isa::StoreBf16(to + 2 * i, v);

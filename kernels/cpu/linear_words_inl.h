@@ -30,15 +30,16 @@ static_assert(kWordBytesAToken == 68);
 
 MILI_INLINE int64_t WordTokenBytes(int64_t cols) { return NumWordBlocks(cols) * kWordBytesAToken; }
 
-// Writes token t of a panel of kTokens at `panel`; zeros fill the last block.
+// Writes columns [begin, end) of token t into a panel of kTokens at `panel`; zeros fill the last
+// block.
 template <typename Isa, int kTokens>
-void WordToken(const float* x, int64_t cols, int t, std::byte* panel) {
-  auto* block = reinterpret_cast<WordPanelBlock<kTokens>*>(panel);
-  for (int64_t i = 0; i < cols; i += kWordColumns, ++block) {
+void WordToken(const float* x, int64_t begin, int64_t end, int t, std::byte* panel) {
+  auto* block = reinterpret_cast<WordPanelBlock<kTokens>*>(panel) + begin / kWordColumns;
+  for (int64_t i = begin; i < end; i += kWordColumns, ++block) {
     float rest[kWordColumns] = {};
     const float* from = x + i;
-    if (cols - i < kWordColumns) {
-      __builtin_memcpy(rest, from, (cols - i) * sizeof(float));
+    if (end - i < kWordColumns) {
+      __builtin_memcpy(rest, from, (end - i) * sizeof(float));
       from = rest;
     }
     const BlockScale scale = ScaleOf<Isa, kWordColumns, kMaxWord>(from);

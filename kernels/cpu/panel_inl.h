@@ -72,11 +72,11 @@ MILI_INLINE int32_t QuantizeBlock(const float* x, int8_t* q, float* block_scale)
   return Isa::ReduceAddInt(sum);
 }
 
-// Writes token t of a panel of kTokens at `panel`.
+// Writes columns [begin, end) of token t, whole blocks, into a panel of kTokens at `panel`.
 template <typename Isa, int kTokens>
-void QuantizeToken(const float* x, int64_t cols, int t, std::byte* panel) {
-  auto* block = reinterpret_cast<PanelBlock<kTokens>*>(panel);
-  for (int64_t b = 0; b < cols / 32; ++b, ++block) {
+void QuantizeToken(const float* x, int64_t begin, int64_t end, int t, std::byte* panel) {
+  auto* block = reinterpret_cast<PanelBlock<kTokens>*>(panel) + begin / 32;
+  for (int64_t b = begin / 32; b < end / 32; ++b, ++block) {
     for (int half = 0; half < 2; ++half) {
       block->sum16[t][half] = QuantizeBlock<Isa>(x + 32 * b + 16 * half, block->q[t] + 16 * half,
                                                  &block->scale[t][half]);
