@@ -23,7 +23,8 @@ class GpuModelRunner {
   static absl::StatusOr<std::unique_ptr<GpuModelRunner>> Load(const ModelSource& source,
                                                               const Gpu& gpu,
                                                               GpuMemoryLimits limits,
-                                                              bool is_fp8 = false) {
+                                                              bool is_fp8 = false,
+                                                              LinearTuningOptions tuning = {}) {
     limits.total_bytes = gpu.total_bytes;
     limits.free_bytes = gpu.free_bytes;
     MILI_ASSIGN_OR_RETURN(const MemoryPlan plan,
@@ -38,7 +39,8 @@ class GpuModelRunner {
                           CudaModel::Create({.config = source.config(),
                                              .plan = plan,
                                              .num_sms = gpu.num_sms,
-                                             .compute_capability = gpu.compute_capability},
+                                             .compute_capability = gpu.compute_capability,
+                                             .tuning = std::move(tuning)},
                                             std::move(weights)));
     auto runner = std::unique_ptr<GpuModelRunner>(new GpuModelRunner);
     runner->limits_ = SlotTable::LimitsOf(plan, source.config().vocab_size);

@@ -100,7 +100,11 @@ absl::Status Run(const char* path, bool is_fp8, const std::vector<Shape>& shapes
   GpuMemoryLimits limits;
   limits.max_num_batched_tokens = 8192;
   MILI_ASSIGN_OR_RETURN(const std::unique_ptr<GpuModelRunner> runner,
-                        GpuModelRunner::Load(*source, gpu, limits, is_fp8));
+                        GpuModelRunner::Load(*source, gpu, limits, is_fp8,
+                                             {.folder = UserCacheFolder(), .max_seconds = 3}));
+  const LinearTuningReport& tuning = runner->model().tuning();
+  std::printf("kernels chosen in %.3f s %s %s\n", tuning.seconds, tuning.read_error.c_str(),
+              tuning.write_error.c_str());
   std::printf("%s on %s\n%6s  %6s  %7s  %9s  %8s  %9s\n", path, gpu.Describe().c_str(), "seqs",
               "tokens", "context", "replay ms", "eager ms", "launch ms");
   for (const Shape& shape : shapes) {

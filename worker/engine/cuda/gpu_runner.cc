@@ -6,6 +6,12 @@
 #include "worker/engine/cuda/cuda_runner.h"
 
 namespace mili::worker {
+namespace {
+
+// A first start takes so much longer; later ones find most choices in the file.
+constexpr double kMaxTuningSeconds = 0.8;
+
+}  // namespace
 
 GpuWeightsFacts GpuWeightsOf(const ModelSource& source, bool is_fp8) {
   return {CudaWeights::DTypeFor(source), CudaWeights::BytesNeeded(source, is_fp8)};
@@ -26,7 +32,8 @@ absl::StatusOr<std::unique_ptr<StepRunner>> LoadGpuRunner(const ModelSource& sou
            .plan = options.plan,
            .num_sms = options.gpu.num_sms,
            .compute_capability = options.gpu.compute_capability,
-           .num_valid_tokens = options.num_valid_tokens ? options.num_valid_tokens() : 0},
+           .num_valid_tokens = options.num_valid_tokens ? options.num_valid_tokens() : 0,
+           .tuning = {.folder = UserCacheFolder(), .max_seconds = kMaxTuningSeconds}},
           std::move(weights)));
   return CudaRunner::Create(std::move(model));
 }

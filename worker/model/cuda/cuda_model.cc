@@ -39,6 +39,10 @@ absl::Status CudaModel::Allocate() {
   MILI_ASSIGN_OR_RETURN(
       kv_, CudaMemory::Allocate(options_.plan.kv_bytes, "the KV cache (--kv-cache-memory-bytes)"));
   MILI_ASSIGN_OR_RETURN(ws_, CudaWorkspace::Allocate(config, options_.plan, options_.num_sms));
+  LinearTuningOptions tuning = options_.tuning;
+  tuning.pdl = pdl_;
+  MILI_ASSIGN_OR_RETURN(
+      tuning_, TuneLinear(config, options_.plan, weights_, ws_, tuning, linear_.get(), &stream_));
   // Attention's workspace and slots must start from zero; the rest may as well.
   MILI_RETURN_IF_ERROR(stream_.Zero(ws_.memory.data(), ws_.memory.size_bytes()));
   const std::vector<float> inv_freq = RopeInverseFrequencies(config);

@@ -14,6 +14,7 @@
 #include "worker/device/cuda/cuda_stream.h"
 #include "worker/model/cuda/cuda_weights.h"
 #include "worker/model/cuda/cuda_workspace.h"
+#include "worker/model/cuda/linear_tuning.h"
 #include "worker/model/layer_ops.h"
 
 namespace mili::worker {
@@ -38,6 +39,7 @@ class CudaModel final : private LayerOps {
     int compute_capability = 0;
     // Ids the tokenizer knows; the padding above is never sampled. 0: all of the vocabulary.
     uint32_t num_valid_tokens = 0;
+    LinearTuningOptions tuning;  // pdl is set by the model
   };
   // Allocates all that the plan names beside weights and graphs.
   static absl::StatusOr<std::unique_ptr<CudaModel>> Create(Options options, CudaWeights weights);
@@ -52,6 +54,7 @@ class CudaModel final : private LayerOps {
   const CudaWorkspace& workspace() const { return ws_; }
   const ModelConfig& config() const { return options_.config; }
   const MemoryPlan& plan() const { return options_.plan; }
+  const LinearTuningReport& tuning() const { return tuning_; }
 
  private:
   CudaModel(Options options, CudaWeights weights);
@@ -95,6 +98,7 @@ class CudaModel final : private LayerOps {
   CudaMemory kv_;  // [layer][page][K, V][kv_head][token][dim]
   CudaWorkspace ws_;
   std::unique_ptr<gpu::k::LinearContext> linear_;
+  LinearTuningReport tuning_;
   CudaStepShape shape_;  // of RunStep
 };
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/attention/paged_attention.h"
 #include "kernels/cuda/embed/embed.h"
 #include "kernels/cuda/linear/linear.h"
+#include "kernels/cuda/linear/tuning_file.h"
 #include "kernels/cuda/norm/add_rms_norm.h"
 #include "kernels/cuda/qkv_prepare/qkv_prepare.h"
 #include "kernels/cuda/quantize/quantize_fp8.h"
