@@ -28,6 +28,7 @@ struct LoadOptions {
   uint32_t concurrency = 1;
   uint32_t num_requests = 8;
   uint32_t num_warm_ups = 1;
+  uint32_t warm_up_tokens = 0;
   uint32_t prompt_tokens = 16;
   uint32_t output_tokens = 128;
   uint32_t vocab_size = 1000;
@@ -67,8 +68,12 @@ void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_w
       options.http.empty() ? NewGrpcLoadClient(options.grpc) : NewHttpLoadClient(options.http);
   for (uint32_t i = 0; i < options.num_warm_ups; ++i) {
     // Prompts of their own, so that no cache knows those that count.
-    const uint32_t request_idx = options.num_requests + i;
-    const absl::StatusOr<LoadSample> sample = client->Run(RequestNumber(options, request_idx));
+    LoadRequest request = RequestNumber(options, options.num_requests + i);
+    if (options.warm_up_tokens > 0) {
+      request.prompt_token_ids.resize(options.warm_up_tokens);
+      request.max_tokens = options.warm_up_tokens;
+    }
+    const absl::StatusOr<LoadSample> sample = client->Run(request);
     if (sample.ok()) continue;
     MutexLock lock(totals.mutex);
     totals.errors.push_back(std::string(sample.status().message()));
@@ -158,6 +163,8 @@ int main(int argc, char** argv) {
   flags.Add({"requests", &options.num_requests, "N", "Requests in all."});
   flags.Add({"warm-up", &options.num_warm_ups, "N",
              "Requests that each client sends before the time begins to count."});
+  flags.Add({"warm-up-tokens", &options.warm_up_tokens, "N",
+             "Tokens of a warm-up's prompt and of its answer; 0: as many as of the others."});
   flags.Add({"prompt-tokens", &options.prompt_tokens, "N", "Tokens of each prompt."});
   flags.Add({"output-tokens", &options.output_tokens, "N", "Tokens of each answer."});
   flags.Add({"vocab-size", &options.vocab_size, "N", "Prompt ids are below this."});
