@@ -90,9 +90,24 @@ uint64_t GpuSampleWorkspaceBound(uint64_t num_rows, uint64_t vocab_size) {
   return num_rows * (8 * vocab_size + (64ull << 10)) + (1ull << 20);
 }
 
+uint32_t UsualGpuBatchedTokens(const ModelConfig& config) {
+  const uint64_t attention = 2ull * config.q_size() + 2ull * config.kv_size();
+  const uint64_t weights =
+      config.num_layers * (attention + 3ull * config.intermediate_size) * config.hidden_size;
+  // Some 20 ms of an H100.
+  constexpr uint64_t kMultiplications = 6'000'000'000'000;
+  uint32_t tokens = 8192;
+  while (tokens > 2048 && tokens * weights > kMultiplications) tokens /= 2;
+  return tokens;
+}
+
 absl::StatusOr<MemoryPlan> PlanGpuMemory(const ModelConfig& config, uint64_t weights_bytes,
-                                         DType dtype, const GpuMemoryLimits& limits) {
+                                         DType dtype, const GpuMemoryLimits& wanted) {
   MILI_RETURN_IF_ERROR(Validate(config));
+  GpuMemoryLimits limits = wanted;
+  if (limits.max_num_batched_tokens == 0) {
+    limits.max_num_batched_tokens = std::max(UsualGpuBatchedTokens(config), limits.max_num_seqs);
+  }
   MILI_RETURN_IF_ERROR(CheckLimits(config, limits));
   MemoryPlan plan;
   plan.weights_bytes = weights_bytes;

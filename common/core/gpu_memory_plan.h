@@ -13,7 +13,7 @@ namespace mili {
 struct GpuMemoryLimits {
   uint32_t max_model_len = 0;  // 0: the model's own, cut to what the pages can hold
   uint32_t max_num_seqs = 256;
-  uint32_t max_num_batched_tokens = 2048;
+  uint32_t max_num_batched_tokens = 0;  // 0: UsualGpuBatchedTokens
   // 0: all that utilization leaves, at most what max_num_seqs full contexts need.
   uint64_t kv_cache_memory_bytes = 0;
   // Share of total_bytes that may be in use on the GPU, by whomever.
@@ -31,6 +31,10 @@ inline constexpr uint32_t kMaxSlotBanned = 2048;
 inline constexpr uint32_t kGraphTopLogprobs = 20;
 // Likeliest tokens that all rows of a step can report together.
 inline constexpr uint64_t kMaxStepTopLogprobs = 1u << 20;
+
+// As many prompt tokens as one step can compute without holding up the sequences that decode beside
+// them: 2048 to 8192, the more the smaller the model.
+uint32_t UsualGpuBatchedTokens(const ModelConfig& config);
 
 // What the plan sets aside for the kernels' own workspaces. A kernel that needs more is refused at
 // start.

@@ -80,7 +80,8 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
   table.Add({.name = "max-num-batched-tokens",
              .target = &flags.max_num_batched_tokens,
              .value_name = "N",
-             .help = "Most tokens that one step computes. 0: 512 on a CPU, 2048 on a GPU."});
+             .help = "Most tokens that one step computes. 0: 512 on a CPU, on a GPU "
+                     "2048 to 8192, the more the smaller the model."});
   table.Add({.name = "gpu-memory-utilization",
              .target = &flags.gpu_memory_utilization,
              .value_name = "SHARE",

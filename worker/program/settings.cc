@@ -83,7 +83,8 @@ void AddLimits(Settings& s, FlagTable& table) {
   table.Add({"max-num-seqs", &s.max_num_seqs, "N",
              "Sequences computed side by side; 0: 32 on a CPU, 256 on a GPU."});
   table.Add({"max-num-batched-tokens", &s.max_num_batched_tokens, "N",
-             "Tokens that one step computes at most; 0: 512 on a CPU, 2048 on a GPU."});
+             "Tokens that one step computes at most; 0: 512 on a CPU, on a GPU 2048 to 8192, "
+             "the more the smaller the model."});
   table.Add({"gpu-memory-utilization",
              &s.gpu_memory_utilization,
              "SHARE",

@@ -109,6 +109,19 @@ TEST(GpuMemoryPlanTest, CountsWhatOthersHold) {
   ExpectRefused(limits, absl::StatusCode::kResourceExhausted, "exceed the 0.0 MiB");
 }
 
+TEST(GpuMemoryPlanTest, SmallModelsComputeMorePromptTokensAStep) {
+  EXPECT_EQ(Plan(Limits())->max_num_batched_tokens, 2048u);
+  ModelConfig small = Config();  // Qwen3-0.6B's shape
+  small.num_layers = 28;
+  small.hidden_size = 1024;
+  small.intermediate_size = 3072;
+  small.num_heads = 16;
+  EXPECT_EQ(UsualGpuBatchedTokens(small), 8192u);
+  GpuMemoryLimits limits = Limits();
+  limits.max_num_batched_tokens = 777;
+  EXPECT_EQ(Plan(limits)->max_num_batched_tokens, 777u);
+}
+
 TEST(GpuMemoryPlanTest, NamesTheLimitThatIsWrong) {
   GpuMemoryLimits limits = Limits();
   limits.utilization = 1.5;
