@@ -5,6 +5,7 @@
 #include <span>
 
 #include "common/base/check.h"
+#include "common/base/huge_pages.h"
 #include "common/text/ascii_block.h"
 #include "common/text/unicode_tables.h"
 #include "common/text/utf8.h"
@@ -89,15 +90,15 @@ const char* Nfc::FindEvent(const char* p, const char* end) const {
 }
 
 // A plain character changes nothing before it, so what stands between two can be done alone.
-std::string Nfc::Normalize(std::string_view text) const {
-  std::string out;
-  out.reserve(text.size() + text.size() / 8);
+bool Nfc::NormalizeTo(std::string& out, std::string_view text) const {
+  size_t num_copied = 0;  // bytes of the text whose like is in `out`
   std::vector<Mark> scratch;
-  while (!text.empty()) {
-    const size_t event = FindEvent(text);
+  std::string stretch;
+  for (size_t at = 0;;) {
+    const size_t event = at + FindEvent(text.substr(at));
     if (event == text.size()) break;
     size_t begin = event;
-    while (begin > 0 && (static_cast<unsigned char>(text[--begin]) & 0xC0) == 0x80) {
+    while (begin > at && (static_cast<unsigned char>(text[--begin]) & 0xC0) == 0x80) {
     }
     size_t end = event;
     while (end < text.size()) {
@@ -105,11 +106,25 @@ std::string Nfc::Normalize(std::string_view text) const {
       if (IsPlain(c.value)) break;
       end += c.size_bytes;
     }
-    out.append(text.substr(0, begin));
-    AppendNormalized(text.substr(begin, end - begin), scratch, out);
-    text.remove_prefix(end);
+    at = end;
+    stretch.clear();
+    AppendNormalized(text.substr(begin, end - begin), scratch, stretch);
+    if (stretch == text.substr(begin, end - begin)) continue;
+    if (num_copied == 0) {
+      out.reserve(text.size() + text.size() / 8);
+      PreferHugePages(out.data(), out.capacity());
+    }
+    out.append(text.substr(num_copied, begin - num_copied)).append(stretch);
+    num_copied = end;
   }
-  return out.append(text);
+  if (num_copied == 0) return false;
+  out.append(text.substr(num_copied));
+  return true;
+}
+
+std::string Nfc::Normalize(std::string_view text) const {
+  std::string out;
+  return NormalizeTo(out, text) ? out : std::string(text);
 }
 
 void Nfc::AppendNormalized(std::string_view text, std::vector<Mark>& marks,

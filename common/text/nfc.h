@@ -20,7 +20,10 @@ class Nfc {
   // it; the size of the text (valid UTF-8) if it is sure to stay as it is.
   size_t FindEvent(std::string_view text) const;
 
-  // The text (valid UTF-8) in NFC. Time n log n in the longest run of combining marks, else linear.
+  // Puts the text (valid UTF-8) in NFC into `out`, which is empty, and says so; false if it is NFC
+  // already: then `out` stays empty. Time n log n in the longest run of combining marks, else
+  // linear.
+  bool NormalizeTo(std::string& out, std::string_view text) const;
   std::string Normalize(std::string_view text) const;
 
  private:
@@ -32,7 +35,6 @@ class Nfc {
   bool IsPlain(uint32_t code_point) const {
     return (events_[block_of_[code_point >> 6]] >> (code_point & 63) & 1) == 0;
   }
-  // Where the first character that is not plain stands in the text from p on.
   const char* FindEvent(const char* p, const char* end) const;
   void SetEventful(uint32_t code_point);
   // A stretch that begins with a plain character, or none, and goes on with others.

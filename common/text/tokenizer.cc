@@ -161,10 +161,7 @@ void BpeTokenizer::EncodeTo(std::string_view text, const EncodeOptions& options,
 
 void BpeTokenizer::EncodeStretch(std::string_view text, bool parse_special, TokenSink& sink) const {
   std::string normal;
-  if (nfc_ && nfc_->FindEvent(text) != text.size()) {
-    normal = nfc_->Normalize(text);
-    text = normal;
-  }
+  if (nfc_ && nfc_->NormalizeTo(normal, text)) text = normal;
   normalized_.Split(
       text, parse_special,
       [&](std::string_view stretch) {

@@ -6,9 +6,10 @@
         fastokens basetenkenizer budtiktok bpe-qwen transformers
     taskset -c 0 tools/bench/tokenizer_peers.py --tokenizer FOLDER corpora/*.txt [--rounds 5]
 
-FOLDER holds the tokenizer.json. Each round loads every tokenizer anew and encodes each text twice:
-first with cold caches, then again. Peers are called through Python, by the quickest call that gives
-ids; what is not installed is left out. "exact": the ids are those of Hugging Face tokenizers.
+FOLDER holds the tokenizer.json. Each round starts every tokenizer in a process of its own, since some
+keep what they know for its life, and encodes each text twice: first with cold caches, then again.
+Peers are called through Python, by the quickest call that gives ids; what is not installed is left
+out. "exact": the ids are those of Hugging Face tokenizers.
 """
 
 import argparse
@@ -120,24 +121,34 @@ class Mili:
         return json.loads(self.process.stdout.readline())
 
 
-def run_peer(make, path, texts):
-    """Seconds to load, and for each text to encode it first and again; digests of the ids."""
+def be_peer(make, path, files):
+    """Prints seconds to load, and for each text to encode it first and again; digests of the ids."""
     start = time.perf_counter()
     encode = make(path)
     load = time.perf_counter() - start
     runs, digests = {}, {}
-    for name, text in texts.items():
+    for file in files:
+        text = file.read_text()
         seconds = []
         for _ in range(2):
             start = time.perf_counter()
             ids = encode(text)
             seconds.append(time.perf_counter() - start)
-        runs[name] = seconds
-        digests[name] = ids
-    return load, runs, digests
+        runs[file.stem] = seconds
+        digests[file.stem] = digest(getattr(ids, "ids", ids))
+    print(json.dumps([load, runs, digests]))
 
 
-def run_mili(mili, path, files):
+def run_peer(name, path, files):
+    command = [sys.executable, __file__, "--be-peer", name, "--tokenizer", path.parent, *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_mili(program, path, files):
+    mili = Mili(program)
     load = mili.run(f"load {path}")["seconds"]
     runs, digests = {}, {}
     for file in files:
@@ -147,6 +158,8 @@ def run_mili(mili, path, files):
         with tempfile.NamedTemporaryFile() as ids:
             mili.run(f"dump {ids.name}")
             digests[file.stem] = hashlib.sha256(ids.read()).hexdigest()
+    mili.process.stdin.close()
+    mili.process.wait()
     return load, runs, digests
 
 
@@ -155,15 +168,16 @@ def main():
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--be-peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--bench", default=str(measure.ROOT / "build/cpu/bin/mili-tokenizer-bench"))
     parser.add_argument("--save", help="name of a file in tools/bench/results")
     parser.add_argument("texts", nargs="+", type=pathlib.Path)
     arguments = parser.parse_args()
     path = arguments.tokenizer / "tokenizer.json"
-    texts = {file.stem: file.read_text() for file in arguments.texts}
-    sizes = {name: len(text.encode()) for name, text in texts.items()}
+    if arguments.be_peer:
+        return be_peer(PEERS[arguments.be_peer], path, arguments.texts)
+    sizes = {file.stem: file.stat().st_size for file in arguments.texts}
     sizes |= {f"{name}, counted": size for name, size in sizes.items()}
-    mili = Mili(arguments.bench)
     peers = dict.fromkeys(arguments.peers)
     loads, rates, exact = {}, {}, {}
     reference = {}
@@ -175,18 +189,17 @@ def main():
                 rates.setdefault((name, text, kind), []).append(sizes[text] / value / 1e6)
 
     for done in range(arguments.rounds):
-        load, runs, ours = run_mili(mili, path, arguments.texts)
+        load, runs, ours = run_mili(arguments.bench, path, arguments.texts)
         note("MILI", load, runs)
         for name in list(peers):
             try:
-                load, runs, ids = run_peer(PEERS[name], path, texts)
+                load, runs, found = run_peer(name, path, arguments.texts)
             except Exception as error:  # a peer that is not there or cannot do it
                 print(f"{name}: left out: {error!r}"[:200], file=sys.stderr)
                 del peers[name]
                 continue
             note(name, load, runs)
             if done == 0:
-                found = {text: digest(getattr(i, "ids", i)) for text, i in ids.items()}
                 if name == "tokenizers":
                     reference = found
                     exact["MILI"] = ours == reference

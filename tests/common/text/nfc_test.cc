@@ -34,6 +34,16 @@ TEST_F(NfcTest, LeavesAMarkThatAnotherOfItsClassBlocks) {
   EXPECT_EQ(Normal(U"\u0B47\u0300\u0B3E"), Text(U"\u0B47\u0300\u0B3E"));
 }
 
+TEST_F(NfcTest, CopiesNothingOfATextThatIsNormal) {
+  // Marks that compose with nothing here: each had to be looked at.
+  const std::string text = Text(U"plain \u0E01\u0E38 b\u0301 \u062A\u064E");
+  std::string out;
+  EXPECT_FALSE(nfc_.NormalizeTo(out, text));
+  EXPECT_EQ(out, "");
+  EXPECT_TRUE(nfc_.NormalizeTo(out, text + "e\u0301" + text + "a\u0302" + text));
+  EXPECT_EQ(out, text + "é" + text + "â" + text);
+}
+
 TEST_F(NfcTest, ComposesHangulByArithmetic) {
   EXPECT_EQ(Normal(U"\u1100\u1161"), Text(U"\uAC00"));
   EXPECT_EQ(Normal(U"\u1100\u1161\u11A8"), Text(U"\uAC01"));
