@@ -255,6 +255,44 @@ TEST_F(EngineTest, DropsEverySlotWhenTheRouterLeavesMidStep) {
   EXPECT_FALSE(old_sink->results.Take(absl::InfinitePast()).has_value());
 }
 
+// A device that fails at its third step, and at all after it.
+class FailingRunner final : public StepRunner {
+ public:
+  void Launch(Step& step, const std::atomic<uint64_t>&) override {
+    step.is_computed = true;
+    step.result = {};
+    step.result.step_id = step.batch.step_id;
+  }
+  absl::Status Finish(Step& step) override {
+    if (step.batch.step_id < StepId(3)) return absl::OkStatus();
+    return absl::InternalError("the GPU fell off the bus");
+  }
+};
+
+TEST_F(EngineTest, SaysOnceThatTheDeviceIsLostAndAnswersNothingAfter) {
+  std::atomic<int> num_lost{0};
+  Mailbox<absl::Status> causes{0};
+  engine_ = std::make_unique<Engine>(Engine::Options{.limits = kLimits,
+                                                     .on_device_lost =
+                                                         [&](const absl::Status& cause) {
+                                                           ++num_lost;
+                                                           causes.Post(cause);
+                                                         }},
+                                     std::make_unique<FailingRunner>());
+  epoch_ = Epoch(1);
+  ASSERT_TRUE(engine_->Attach(epoch_, sink_).ok());
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(engine_->Post(Plan()).ok());
+  EXPECT_EQ(causes.Take()->message(), "the GPU fell off the bus");
+  EXPECT_EQ(sink_->refusals.Take()->message(), "the GPU fell off the bus");
+  EXPECT_EQ(engine_->Attach(Epoch(epoch_.value + 1), sink_).message(), "the GPU fell off the bus");
+  engine_.reset();  // what is under way ends
+  EXPECT_EQ(num_lost, 1);
+  EXPECT_EQ(sink_->results.Take()->step_id, StepId(1));
+  EXPECT_EQ(sink_->results.Take()->step_id, StepId(2));
+  sink_->results.Close();
+  EXPECT_FALSE(sink_->results.Take().has_value());
+}
+
 TEST_F(EngineTest, ChunksBatchesAndRestartsChangeNoToken) {
   // Four sequences in one batch, each chunked its own way, against the function itself.
   Attach();
