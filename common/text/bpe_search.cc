@@ -35,7 +35,6 @@ std::unique_ptr<BpeSearch> BpeSearch::Create(const ByteIds& byte_ids, const Toke
   auto search = std::unique_ptr<BpeSearch>(new BpeSearch(ranks));
   if (bytes.size_bytes() > kMaxTokenBytes || !search->Derive(byte_ids, bytes, rules))
     return nullptr;
-  search->AddMarks(rules);
   search->AddTrie(bytes);
   search->verdicts_.resize(size_t{1} << kVerdictsLog2);
   return search;
@@ -50,6 +49,9 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
   for (uint32_t byte = 0; byte < 256; ++byte) {
     tokens_[*byte_ids[byte]] = {.left = byte, .right = 0, .rank = 0, .size_bytes = 1};
   }
+  // Of single tokens; edges take over those of their parts below.
+  for (TokenId id = 0; id < tokens_.size(); ++id) tokens_[id].left_marks = MarkOf(id);
+  for (const MergeRule& rule : rules) tokens_[rule.left].right_joins |= MarkOf(rule.right);
   std::vector<bool> is_part(tokens_.size(), false);  // of a rule so far
   for (uint32_t i = 0; i < rules.size(); ++i) {
     const MergeRule& rule = rules[i];
@@ -64,21 +66,14 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     if (merged.size_bytes != 0) continue;
     Border border = {rule.left, rule.right, i + 1};
     if (Undo(border) && !Stay(border)) continue;
-    merged = {rule.left, rule.right, i + 1, left.size_bytes + right.size_bytes};
+    merged = {rule.left,
+              rule.right,
+              i + 1,
+              left.size_bytes + right.size_bytes,
+              merged.right_joins | right.right_joins,
+              merged.left_marks | left.left_marks};
   }
   return true;
-}
-
-void BpeSearch::AddMarks(const LargeVector<MergeRule>& rules) {
-  for (const MergeRule& rule : rules) tokens_[rule.left].right_joins |= MarkOf(rule.right);
-  for (TokenId id = 0; id < tokens_.size(); ++id) tokens_[id].left_marks = MarkOf(id);
-  // A token is made after its parts.
-  for (uint32_t i = 0; i < rules.size(); ++i) {
-    Token& merged = tokens_[rules[i].merged];
-    if (merged.rank != i + 1) continue;
-    merged.right_joins |= tokens_[merged.right].right_joins;
-    merged.left_marks |= tokens_[merged.left].left_marks;
-  }
 }
 
 void BpeSearch::AddTrie(const TokenBytes& bytes) {
@@ -91,13 +86,14 @@ void BpeSearch::AddTrie(const TokenBytes& bytes) {
 }
 
 bool BpeSearch::Stay(Border border) const {
-  do {
+  while (MayMerge(border.left, border.right)) {
     const Token& a = tokens_[border.left];
     const Token& b = tokens_[border.right];
     const uint32_t rank = a.rank == 0 && b.rank == 0 ? byte_pair_ranks_[a.left << 8 | b.left]
                                                      : RankOf(border.left, border.right);
     if (rank != 0 && rank < border.limit) return false;
-  } while (Undo(border));
+    if (!Undo(border)) break;
+  }
   return true;
 }
 
@@ -116,7 +112,7 @@ bool BpeSearch::Undo(Border& border) const {
 }
 
 bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
-  if ((tokens_[left].right_joins & tokens_[right].left_marks) == 0) return true;
+  if (!MayMerge(left, right)) return true;
   // Ids are below 2^22; the lowest bit is the verdict, the next is set.
   const uint64_t pair = uint64_t{left} << 24 | uint64_t{right} << 2 | 2;
   const std::atomic_ref<uint64_t> place(

@@ -58,11 +58,14 @@ class BpeSearch {
   explicit BpeSearch(const PairRanks& ranks) : ranks_(ranks) {}
   bool Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
               const LargeVector<MergeRule>& rules);
-  void AddMarks(const LargeVector<MergeRule>& rules);
   void AddTrie(const TokenBytes& bytes);
 
   // Rank + 1 of the rule for the pair, both tokens bytes or not.
   uint32_t RankOf(TokenId left, TokenId right) const { return ranks_.Find(left, right).rank + 1; }
+  // Whether a rule may merge parts of the two across the border between them.
+  bool MayMerge(TokenId left, TokenId right) const {
+    return (tokens_[left].right_joins & tokens_[right].left_marks) != 0;
+  }
   // Two tokens side by side, as they are before the rules from `limit` on (rank + 1).
   struct Border {
     TokenId left;
