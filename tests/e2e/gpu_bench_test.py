@@ -45,8 +45,8 @@ class GpuBenchTest(unittest.TestCase):
                                        "--only", "steps,served", "--work", self.work)
         self.assertEqual((code, report["failures"]), (0, []), text)
         measured = {row["what"]: row["value"] for row in report["rows"]}
-        self.assertEqual(set(measured), {"step b1", "step b4", "prompt 128", "ready", "ttft 16",
-                                         "c4 16->32", "c4 16->32 gRPC"})
+        self.assertEqual(set(measured), {"step b1", "idle b1", "step b4", "idle b4", "prompt 128",
+                                         "ready", "ttft 16", "c4 16->32", "c4 16->32 gRPC"})
         for what, value in measured.items():
             self.assertGreater(value, 0, what)
         self.assertGreater(measured["step b4"], measured["step b1"] / 2)

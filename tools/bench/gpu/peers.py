@@ -58,6 +58,8 @@ FIGURES = {
 def unit_of(key):
     if key == "ready":
         return "s"
+    if key.startswith("idle"):
+        return "us"
     return "ms" if key.startswith(("step", "prompt", "ttft")) or key.endswith("itl") else "tok/s"
 
 

@@ -56,13 +56,13 @@ class Background:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            self.close()
+            end_group(self.process)
         self.out.seek(0)
         self.err.seek(0)
-        printed = self.out.read()
+        printed, errors = self.out.read(), self.err.read().strip().splitlines() or [""]
+        self.close()
         if code == 0:
             return printed
-        errors = self.err.read().strip().splitlines() or [""]
         reason = f"{self.name}: " + (f"not done after {timeout_s:.0f} s" if code is None else
                                      f"exit code {code}: {errors[-1]}")
         if keep_partial:
@@ -70,8 +70,12 @@ class Background:
         raise Failure(reason)
 
     def close(self):
-        """Ends it; `finish` has done so already."""
+        """Ends it, unless `finish` has done so already."""
+        if self.out.closed:
+            return
         end_group(self.process)
+        for file in (self.process.stdin, self.out, self.err):
+            file.close()
 
 
 def run(command, timeout_s, keep_partial=False):

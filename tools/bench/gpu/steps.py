@@ -30,7 +30,7 @@ def bench(options, checkpoint, args, prompt, output, concurrency, timeout_s):
 
 def measure(options, model, checkpoint, budget):
     """Yields (key, value) or a Failure for what did not work. Times are of the wall, steps in flight
-    as when serving."""
+    as when serving; idle is what the device waited between two of them."""
     args = ["--device", options.device, *shapes.MODELS[model][1]]
     size = size_of(model)
     for prompt, output, names in DECODES[size]:
@@ -41,7 +41,9 @@ def measure(options, model, checkpoint, budget):
             continue
         for run in result["runs"]:
             step_ms = 1e3 * run["concurrency"] / run["decode_tokens_per_s"]
-            yield names[run["concurrency"]], step_ms
+            name = names[run["concurrency"]]
+            yield name, step_ms
+            yield name.replace("step", "idle"), 1e3 * run["idle_p50_ms"]
     for prompt, name in PROMPTS[size].items():
         # In one piece, as the peers computed it.
         whole = ["--max-num-batched-tokens", max(prompt, 2048)]
