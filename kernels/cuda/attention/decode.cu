@@ -4,11 +4,6 @@
 namespace mili::kernels::cuda {
 namespace {
 
-// The counters at the front of the workspace, whose end keeps the parts 16-aligned.
-size_t CounterBytes(int32_t num_ctas) {
-  return (static_cast<size_t>(num_ctas) * sizeof(int32_t) + 15) / 16 * 16;
-}
-
 template <typename E, int kHeadDim>
 cudaError_t LaunchForGroup(const DecodeArgs& args, const DecodeAttentionParams& params,
                            cudaStream_t stream) {
@@ -29,7 +24,7 @@ cudaError_t LaunchForHeadDim(const DecodeArgs& args, const DecodeAttentionParams
 
 size_t DecodeWorkspaceBytes(const AttentionShape& shape, int32_t num_ctas) {
   const int32_t part = PartFloats(GroupOf(shape), shape.head_dim);
-  return CounterBytes(num_ctas) + static_cast<size_t>(num_ctas) * 2 * part * sizeof(float);
+  return static_cast<size_t>(num_ctas) * 2 * part * sizeof(float);
 }
 
 cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t stream) {
@@ -38,7 +33,6 @@ cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t st
       params.workspace == nullptr) {
     return cudaErrorInvalidValue;
   }
-  auto* workspace = static_cast<uint8_t*>(params.workspace);
   DecodeArgs args = {};
   args.q = params.q;
   args.out = params.out;
@@ -46,8 +40,7 @@ cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t st
   args.page_table = params.cache.page_table;
   args.context_lens = params.cache.context_lens;
   args.plan = reinterpret_cast<const DecodePlanHeader*>(params.plan);
-  args.counters = reinterpret_cast<int32_t*>(workspace);
-  args.parts = reinterpret_cast<float*>(workspace + CounterBytes(params.num_ctas));
+  args.parts = static_cast<float*>(params.workspace);
   args.q_stride = params.q_stride;
   args.out_stride = params.out_stride;
   args.page_stride = params.cache.page_stride;

@@ -1,7 +1,8 @@
 // Decode attention by the step's plan (plan.h), for any number and lengths of sequences. A CTA
 // walks through its share of the KV; each of its four warps takes one page of every block of 64
-// tokens. What a share leaves unfinished goes to the workspace; the last CTA of a sequence and head
-// puts the parts together.
+// tokens. What a share leaves unfinished goes to the workspace as a part. The share in which a
+// sequence and head ends puts its parts together; it waits for CTAs before its own only, and those
+// run or have run.
 #pragma once
 
 #include "kernels/cuda/attention/decode_pages.cuh"
@@ -16,13 +17,28 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
   using Base::p;
   using Base::warp;
 
-  int32_t& merges;  // in shared memory: whether this CTA puts the parts of a unit together
-
-  struct Shared : Base::Shared {
-    int32_t merges;
-  };
-  __device__ __forceinline__ DecodeCta(const DecodeArgs& args, Shared& memory)
-      : Base{args, memory}, merges(memory.merges) {}
+  // Parts pass from CTA to CTA while both run. They are read as soon as their words are not zero,
+  // so a zero is written as its negative.
+  __device__ __forceinline__ static void Publish(float* to, float x) {
+    asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(to), "f"(NotZero(x)) : "memory");
+  }
+  __device__ __forceinline__ static float Look(const float* from) {
+    float x;
+    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(x) : "l"(from) : "memory");
+    return x;
+  }
+  __device__ __forceinline__ static float4 LookFour(const float* from) {
+    float4 x;
+    asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "l"(from)
+                 : "memory");
+    return x;
+  }
+  __device__ __forceinline__ static float NotZero(float x) {
+    return __float_as_uint(x) == 0 ? -0.0f : x;
+  }
+  __device__ __forceinline__ static bool IsThere(float x) { return __float_as_uint(x) != 0; }
 
   __device__ __forceinline__ int NumKeys(const Cursor& at) const {
     return at.len - (at.block * kDecodeWarps + warp) * kPageTokens;
@@ -40,15 +56,17 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
         E::Pack(o0 * inverse, o1 * inverse);
   }
 
+  __device__ __forceinline__ float* PartOf(int32_t share, bool begins_there) const {
+    return p.parts +
+           (static_cast<int64_t>(share) * 2 + begins_there) * PartFloats(p.group, kHeadDim);
+  }
+
   // Ends the current sequence and head in this share. `flat` is the current block's place in the
   // step's list, `begin` that of the share's first.
-  __device__ __forceinline__ void Finish(const Cursor& at, int32_t flat, int32_t begin,
-                                         const DecodePlanHeader& plan) {
-    const int32_t unit_begin = flat - at.block;
-    const bool begins_here = unit_begin >= begin;
+  __device__ __forceinline__ void Finish(const Cursor& at, int32_t flat, int32_t begin) {
+    const bool begins_here = flat - at.block >= begin;
     const bool is_whole = begins_here && at.block + 1 == at.num_blocks;
-    const int part_floats = PartFloats(p.group, kHeadDim);
-    float* part = p.parts + (static_cast<int64_t>(blockIdx.x) * 2 + begins_here) * part_floats;
+    float* part = PartOf(static_cast<int32_t>(blockIdx.x), begins_here);
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
       __syncthreads();  // the last use of shared.o is over
@@ -59,50 +77,46 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
           StorePair(at, head, element, o0, o1, sum);
           return;
         }
-        *reinterpret_cast<float2*>(part + head * kHeadDim + element) = {o0, o1};
+        Publish(part + head * kHeadDim + element, o0);
+        Publish(part + head * kHeadDim + element + 1, o1);
         if (element == 0) {
-          part[p.group * kHeadDim + head] = top;
-          part[p.group * (kHeadDim + 1) + head] = sum;
+          Publish(part + p.group * kHeadDim + head, top);
+          Publish(part + p.group * (kHeadDim + 1) + head, sum);
         }
       });
     }
-    if (is_whole) return;
-
-    const int32_t unit_end = unit_begin + at.num_blocks;
-    const int32_t first = ShareOf(unit_begin, plan.total_blocks, plan.num_active);
-    const int32_t num_parts = ShareOf(unit_end - 1, plan.total_blocks, plan.num_active) - first + 1;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      __threadfence();
-      merges = atomicAdd(p.counters + first, 1) == num_parts - 1;
-      if (merges) p.counters[first] = 0;
-      __threadfence();
-    }
-    __syncthreads();
-    if (!merges) return;
-    Merge(at, first, num_parts);
   }
 
-  // A thread adds up four elements of a head, eight parts at a time.
-  __device__ __forceinline__ void Merge(const Cursor& at, int32_t first, int32_t num_parts) {
-    constexpr int kAtOnce = 8;
-    const int part_floats = PartFloats(p.group, kHeadDim);
+  // Puts the parts of the shares from `first` to this one together: a thread four elements of a
+  // head. A word of a part that is still zero is on its way.
+  __device__ __forceinline__ void Merge(const Cursor& at, int32_t first) {
+    constexpr int kAtOnce = 16 / kTiles;
+    const int32_t last = static_cast<int32_t>(blockIdx.x);
     for (int i = static_cast<int>(threadIdx.x); i < p.group * (kHeadDim / 4); i += kDecodeThreads) {
       const int head = i / (kHeadDim / 4);
       float top = -INFINITY, sum = 0;
       float4 o = {0, 0, 0, 0};
-      for (int32_t k0 = 0; k0 < num_parts; k0 += kAtOnce) {
+      for (int32_t c0 = first; c0 <= last; c0 += kAtOnce) {
         float part_m[kAtOnce], part_l[kAtOnce];
         float4 part_o[kAtOnce];
+        bool is_complete;
+        do {
+          is_complete = true;
 #pragma unroll
-        for (int j = 0; j < kAtOnce; ++j) {
-          const int32_t k = min(k0 + j, num_parts - 1);
-          const float* part =
-              p.parts + (static_cast<int64_t>(first + k) * 2 + (k == 0)) * part_floats;
-          part_m[j] = k == k0 + j ? __ldcg(part + p.group * kHeadDim + head) : -INFINITY;
-          part_l[j] = __ldcg(part + p.group * (kHeadDim + 1) + head);
-          part_o[j] = __ldcg(reinterpret_cast<const float4*>(part) + i);
-        }
+          for (int j = 0; j < kAtOnce; ++j) {
+            const int32_t c = min(c0 + j, last);
+            const float* part = PartOf(c, c == first);
+            part_m[j] = Look(part + p.group * kHeadDim + head);
+            part_l[j] = Look(part + p.group * (kHeadDim + 1) + head);
+            part_o[j] = LookFour(part + i * 4);
+          }
+#pragma unroll
+          for (int j = 0; j < kAtOnce; ++j) {
+            is_complete = is_complete && IsThere(part_m[j]) && IsThere(part_l[j]) &&
+                          IsThere(part_o[j].x) && IsThere(part_o[j].y) && IsThere(part_o[j].z) &&
+                          IsThere(part_o[j].w);
+          }
+        } while (!is_complete);
         float new_top = top;
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) new_top = fmaxf(new_top, part_m[j]);
@@ -112,7 +126,7 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
         o = {o.x * alpha, o.y * alpha, o.z * alpha, o.w * alpha};
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) {
-          const float weight = Exp2(part_m[j] - top);
+          const float weight = c0 + j <= last ? Exp2(part_m[j] - top) : 0;
           sum += weight * part_l[j];
           o = {o.x + weight * part_o[j].x, o.y + weight * part_o[j].y, o.z + weight * part_o[j].z,
                o.w + weight * part_o[j].w};
@@ -122,17 +136,48 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
       StorePair(at, head, element, o.x, o.y, sum);
       StorePair(at, head, element + 2, o.z, o.w, sum);
     }
+    __syncthreads();
+    const int part_chunks = PartFloats(p.group, kHeadDim) / 4;
+    for (int32_t c = first; c <= last; ++c) {
+      auto* part = reinterpret_cast<float4*>(PartOf(c, c == first));
+      for (int i = static_cast<int>(threadIdx.x); i < part_chunks; i += kDecodeThreads) {
+        part[i] = {0, 0, 0, 0};
+      }
+    }
   }
 
   __device__ __forceinline__ void Run() {
     const DecodePlanHeader plan = *p.plan;
     const DecodeShare share = reinterpret_cast<const DecodeShare*>(p.plan + 1)[blockIdx.x];
-    if (share.num_blocks == 0) return;
     Cursor at = {share.seq, share.kv_head, share.block, share.len,
                  (share.len + kDecodeBlock - 1) / kDecodeBlock};
+    // The first pages. All but those with a last token were written long before this launch.
+    constexpr int kFirst = kStages - 1;
     Cursor loading = at;
-    int32_t page = PageOf(loading);  // of `loading`, fetched one block ahead of its use
-    int32_t num_loaded = 0;
+    int32_t pages[kFirst], heads[kFirst];
+    int num_keys[kFirst];
+#pragma unroll
+    for (int i = 0; i < kFirst; ++i) {
+      const bool is_valid = i < share.num_blocks;
+      pages[i] = is_valid ? PageOf(loading) : 0;
+      num_keys[i] = is_valid ? NumKeys(loading) : 0;
+      heads[i] = loading.kv_head;
+      if (i + 1 < share.num_blocks) loading.Advance(p);
+    }
+#pragma unroll
+    for (int i = 0; i < kFirst; ++i) {
+      if (num_keys[i] > kPageTokens) this->LoadPage(heads[i], pages[i], num_keys[i], i);
+    }
+    int32_t page = kFirst < share.num_blocks ? PageOf(loading) : 0;  // of `loading`
+    WaitForProducers();
+    LetDependentsStart();
+    if (share.num_blocks == 0) return;
+#pragma unroll
+    for (int i = 0; i < kFirst; ++i) {
+      if (num_keys[i] <= kPageTokens) this->LoadPage(heads[i], pages[i], num_keys[i], i);
+      CommitCopies();
+    }
+    int32_t num_loaded = kFirst;
     const auto load_next = [&](int stage) {
       if (num_loaded < share.num_blocks) {
         this->LoadPage(loading.kv_head, page, NumKeys(loading), stage);
@@ -143,11 +188,13 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
       }
       CommitCopies();
     };
-#pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) load_next(i);
     this->Begin(at.seq, at.kv_head);
     const int32_t begin =
         ShareBegin(static_cast<int32_t>(blockIdx.x), plan.total_blocks, plan.num_active);
+    // Whether this share ends what an earlier one began. It waits for the earlier ones last of all:
+    // they, too, come to that sequence and head at their end.
+    const bool merges = at.block > 0 && at.block + share.num_blocks >= at.num_blocks;
+    const Cursor first_unit = at;
     int stage = 0;
     for (int32_t i = 0; i < share.num_blocks; ++i) {
       load_next(stage == 0 ? kStages - 1 : stage - 1);
@@ -158,10 +205,13 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
       stage = stage + 1 == kStages ? 0 : stage + 1;
       const bool is_last = i + 1 == share.num_blocks;
       const bool ends = at.block + 1 == at.num_blocks;
-      if (is_last || ends) Finish(at, begin + i, begin, plan);
+      if (is_last || ends) Finish(at, begin + i, begin);
       if (is_last) break;
       at.Advance(p);
       if (ends) this->Begin(at.seq, at.kv_head);
+    }
+    if (merges) {
+      Merge(first_unit, ShareOf(begin - first_unit.block, plan.total_blocks, plan.num_active));
     }
   }
 };
@@ -171,9 +221,7 @@ __global__ void __launch_bounds__(kDecodeThreads, kTiles == 1 ? kDecodeCtasPerSm
     DecodeKernel(const __grid_constant__ DecodeArgs p) {
   using Cta = DecodeCta<E, kHeadDim, kTiles>;
   extern __shared__ __align__(16) uint8_t bytes[];
-  WaitForProducers();
-  LetDependentsStart();
-  Cta cta(p, *reinterpret_cast<typename Cta::Shared*>(bytes));
+  Cta cta = {{p, *reinterpret_cast<typename Cta::Shared*>(bytes)}};
   cta.Run();
 }
 

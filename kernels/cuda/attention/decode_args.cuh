@@ -14,8 +14,7 @@ struct DecodeArgs {
   const int32_t* page_table;
   const int32_t* context_lens;
   const DecodePlanHeader* plan;
-  int32_t* counters;  // [num_ctas], zero between launches
-  float* parts;       // [num_ctas][2][PartFloats]
+  float* parts;  // [num_ctas][2][PartFloats], zero between launches
   int64_t q_stride;
   int64_t out_stride;
   int64_t page_stride;

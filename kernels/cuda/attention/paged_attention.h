@@ -30,8 +30,8 @@ struct AttentionShape {
 // The KV cache of one layer, as the step's sequences see it.
 // Token t of sequence s lies in page p = page_table[s * page_table_stride + t / 16]; its K of head
 // h at kv + p * page_stride + (h * 16 + t % 16) * head_dim, its V num_kv_heads * 16 * head_dim
-// elements behind. Nothing at or behind a sequence's context_lens is read: neither page table
-// entries nor KV.
+// elements behind. Nothing at or behind a sequence's context_lens is used: neither page table
+// entries nor KV; KV there is not read either.
 struct PagedKv {
   const void* kv = nullptr;             // 16-aligned
   int64_t page_stride = 0;              // elements between pages, a multiple of 8
@@ -56,7 +56,9 @@ struct DecodeAttentionParams {
   // DecodeWorkspaceBytes(shape, num_ctas), 16-aligned, zeroed once before its first launch; each
   // launch leaves it fit for the next. Launches that may overlap need one each.
   void* workspace = nullptr;
-  bool pdl = false;  // start before the kernel ahead on the stream has ended (Hopper only)
+  // Start before the kernel ahead on the stream has ended (Hopper only). That kernel may write q
+  // and the KV of each sequence's last token, but nothing else that is read here.
+  bool pdl = false;
 };
 
 // The grid that fills a GPU of num_sms.
@@ -86,7 +88,7 @@ struct VarlenAttentionParams {
   PagedKv cache;
   const int32_t* cu_seqlens = nullptr;  // [num_seqs + 1] rows
   float scale = 0;
-  const int32_t* plan = nullptr;  // 8-aligned, of PlanVarlen with the same lengths
+  const int32_t* plan = nullptr;  // 16-aligned, of PlanVarlen with the same lengths
   int32_t num_tiles = 0;          // grid: VarlenTiles of the largest step of this graph, or the
                                   // number that PlanVarlen returned
   bool pdl = false;

@@ -63,22 +63,19 @@ int32_t PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
                    int32_t* plan) {
   const int32_t tokens_per_tile = TokensPerTile(GroupOf(shape));
   auto* tiles = reinterpret_cast<VarlenTile*>(plan);
-  const auto keys_of = [&](const VarlenTile& tile) {
-    const int32_t len = cu_seqlens[tile.seq + 1] - cu_seqlens[tile.seq];
-    const int32_t end = std::min(tile.first_token + tokens_per_tile, len);
-    return context_lens[tile.seq] - len + end;
-  };
   int32_t num_used = 0;
   for (int32_t s = 0; s < num_seqs; ++s) {
     const int32_t len = cu_seqlens[s + 1] - cu_seqlens[s];
     for (int32_t first = 0; first < len && num_used < num_tiles; first += tokens_per_tile) {
-      tiles[num_used++] = {s, first};
+      const int32_t end = std::min(first + tokens_per_tile, len);
+      tiles[num_used++] = {
+          s, first, len, context_lens[s], cu_seqlens[s], context_lens[s] - len + end, {}};
     }
   }
-  std::stable_sort(tiles, tiles + num_used, [&](const VarlenTile& a, const VarlenTile& b) {
-    return keys_of(a) > keys_of(b);
+  std::stable_sort(tiles, tiles + num_used, [](const VarlenTile& a, const VarlenTile& b) {
+    return a.num_keys > b.num_keys;
   });
-  std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0});
+  std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0, 0, 0, 0, 0, {}});
   return num_used;
 }
 

@@ -45,12 +45,17 @@ MILI_HOST_DEVICE inline int32_t ShareOf(int32_t block, int32_t total_blocks, int
 }
 
 // Varlen. A tile is 128 rows of query: a row for each token and query head of one group, as many
-// whole tokens as fit.
+// whole tokens as fit. On the device tiles are 16-aligned.
 inline constexpr int32_t kVarlenTileRows = 128;
 
 struct VarlenTile {
   int32_t seq;          // -1: empty
   int32_t first_token;  // of the sequence's new tokens
+  int32_t num_tokens;   // new tokens of the sequence
+  int32_t context_len;  // of the sequence
+  int32_t first_row;    // of the sequence in q and out
+  int32_t num_keys;     // that the tile's last token sees
+  int32_t reserved[2];
 };
 
 MILI_HOST_DEVICE inline int32_t TokensPerTile(int32_t group) { return kVarlenTileRows / group; }

@@ -35,24 +35,36 @@ cudaError_t EncodePagedKv(const VarlenAttentionParams& params, CUtensorMap* map)
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-bool IsHopper() {
-  int device = 0;
-  int major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         major == 9;
+// The current GPU.
+struct Device {
+  int major = 0;  // compute capability
+  int num_sms = 0;
+};
+cudaError_t GetDevice(Device* device) {
+  int id = 0;
+  cudaError_t error = cudaGetDevice(&id);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&device->major, cudaDevAttrComputeCapabilityMajor, id);
+  }
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&device->num_sms, cudaDevAttrMultiProcessorCount, id);
+  }
+  return error;
 }
 
 template <typename E, int kHeadDim>
 cudaError_t LaunchVarlen(const VarlenArgs& args, const VarlenAttentionParams& params,
                          cudaStream_t stream) {
-  if (params.is_portable || !IsHopper()) {
-    return LaunchVarlenPortable<E, kHeadDim>(args, params.num_tiles, params.pdl, stream);
+  Device device;
+  cudaError_t error = GetDevice(&device);
+  if (error != cudaSuccess) return error;
+  if (params.is_portable || device.major != 9) {
+    return LaunchVarlenPortable<E, kHeadDim>(args, params.pdl, stream);
   }
   CUtensorMap map;
-  const cudaError_t error = EncodePagedKv(params, &map);
+  error = EncodePagedKv(params, &map);
   if (error != cudaSuccess) return error;
-  return LaunchVarlenHopper<E, kHeadDim>(args, map, params.num_tiles, params.pdl, stream);
+  return LaunchVarlenHopper<E, kHeadDim>(args, map, device.num_sms, params.pdl, stream);
 }
 
 template <typename E>
@@ -74,8 +86,6 @@ cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t st
   args.out = params.out;
   args.kv = params.cache.kv;
   args.page_table = params.cache.page_table;
-  args.context_lens = params.cache.context_lens;
-  args.cu_seqlens = params.cu_seqlens;
   args.plan = reinterpret_cast<const VarlenTile*>(params.plan);
   args.q_stride = params.q_stride;
   args.out_stride = params.out_stride;
@@ -83,6 +93,7 @@ cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t st
   args.page_table_stride = params.cache.page_table_stride;
   args.num_pages = params.cache.num_pages;
   args.num_kv_heads = shape.num_kv_heads;
+  args.num_tiles = params.num_tiles;
   args.group = GroupOf(shape);
   args.tokens_per_tile = TokensPerTile(args.group);
   args.scale_log2 = params.scale * kLog2E;

@@ -11,8 +11,6 @@ struct VarlenArgs {
   void* out;
   const void* kv;
   const int32_t* page_table;
-  const int32_t* context_lens;
-  const int32_t* cu_seqlens;
   const VarlenTile* plan;
   int64_t q_stride;
   int64_t out_stride;
@@ -20,6 +18,7 @@ struct VarlenArgs {
   int32_t page_table_stride;
   int32_t num_pages;
   int32_t num_kv_heads;
+  int32_t num_tiles;        // of the plan
   int32_t group;            // query heads of one KV head
   int32_t tokens_per_tile;  // TokensPerTile(group)
   float scale_log2;         // scale * log2(e)

@@ -30,10 +30,6 @@ struct VarlenCta {
 
   VarlenTile tile;
   int32_t kv_head;
-  int32_t first_row;    // of the sequence in q and out
-  int32_t len;          // rows of the sequence
-  int32_t context_len;  // of the sequence
-  int32_t num_keys;     // that the tile's last token sees
 
   // Of rows lane / 4 and lane / 4 + 8 of the warp.
   uint32_t q[kSteps][4];
@@ -44,10 +40,11 @@ struct VarlenCta {
   __device__ __forceinline__ static uint32_t Swizzled(int row, int chunk) {
     return static_cast<uint32_t>(row * kChunks + (chunk ^ (row & 7))) * 16;
   }
-  // Of row half (0 or 1) of this lane: its token in the sequence; len or more if the row is none.
+  // Of row half (0 or 1) of this lane: its token in the sequence; the number of tokens or more if
+  // it is none.
   __device__ __forceinline__ int32_t TokenOf(int half) const {
     const int row = warp * 16 + lane / 4 + half * 8;
-    return row < p.tokens_per_tile * p.group ? tile.first_token + row / p.group : len;
+    return row < p.tokens_per_tile * p.group ? tile.first_token + row / p.group : tile.num_tokens;
   }
   __device__ __forceinline__ int64_t HeadOf(int half) const {
     return kv_head * p.group + (warp * 16 + lane / 4 + half * 8) % p.group;
@@ -55,13 +52,13 @@ struct VarlenCta {
 
   __device__ __forceinline__ int32_t PageOf(int32_t block) const {
     const int32_t page = block * (kVarlenBlock / kPageTokens) + warp / 2;
-    if (page * kPageTokens >= num_keys) return -1;
+    if (page * kPageTokens >= tile.num_keys) return -1;
     return __ldg(p.page_table + static_cast<int64_t>(tile.seq) * p.page_table_stride + page);
   }
 
   __device__ __forceinline__ void LoadBlock(int32_t block, int32_t page, int stage) {
     const int first = warp * kWarpRows;
-    const int num_rows = num_keys - block * kVarlenBlock - first;
+    const int num_rows = tile.num_keys - block * kVarlenBlock - first;
     const auto* k = static_cast<const Element*>(p.kv) + max(page, 0) * p.page_stride +
                     (kv_head * kPageTokens + first % kPageTokens) * kHeadDim;
     const auto* v = k + static_cast<int64_t>(p.num_kv_heads) * (kPageTokens * kHeadDim);
@@ -81,9 +78,9 @@ struct VarlenCta {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int32_t token = TokenOf(half);
-      const bool is_valid = token < len;
+      const bool is_valid = token < tile.num_tokens;
       const auto* from = reinterpret_cast<const uint32_t*>(
-                             rows + (first_row + static_cast<int64_t>(token)) * p.q_stride +
+                             rows + (tile.first_row + static_cast<int64_t>(token)) * p.q_stride +
                              HeadOf(half) * kHeadDim) +
                          lane % 4;
 #pragma unroll
@@ -114,7 +111,8 @@ struct VarlenCta {
       }
     }
     const int32_t first_key = block * kVarlenBlock;
-    const int32_t offset = context_len - len;  // position of the sequence's first row
+    const int32_t offset =
+        tile.context_len - tile.num_tokens;  // position of the sequence's first row
     if (first_key + kVarlenBlock > offset + tile.first_token + warp * 16 / p.group) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -181,13 +179,13 @@ struct VarlenCta {
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       const int32_t token = TokenOf(half);
-      if (token >= len) continue;
+      if (token >= tile.num_tokens) continue;
       const float inverse = 1.0f / sum;
-      auto* to =
-          reinterpret_cast<uint32_t*>(static_cast<Element*>(p.out) +
-                                      (first_row + static_cast<int64_t>(token)) * p.out_stride +
-                                      HeadOf(half) * kHeadDim) +
-          lane % 4;
+      auto* to = reinterpret_cast<uint32_t*>(static_cast<Element*>(p.out) +
+                                             (tile.first_row + static_cast<int64_t>(token)) *
+                                                 p.out_stride +
+                                             HeadOf(half) * kHeadDim) +
+                 lane % 4;
 #pragma unroll
       for (int i = 0; i < kHeadDim / 8; ++i) {
         to[i * 4] = E::Pack(o[i][2 * half] * inverse, o[i][2 * half + 1] * inverse);
@@ -199,11 +197,7 @@ struct VarlenCta {
     tile = p.plan[blockIdx.x / p.num_kv_heads];
     if (tile.seq < 0) return;
     kv_head = static_cast<int32_t>(blockIdx.x) % p.num_kv_heads;
-    first_row = p.cu_seqlens[tile.seq];
-    len = p.cu_seqlens[tile.seq + 1] - first_row;
-    context_len = p.context_lens[tile.seq];
-    num_keys = context_len - len + min(tile.first_token + p.tokens_per_tile, len);
-    const int32_t num_blocks = (num_keys + kVarlenBlock - 1) / kVarlenBlock;
+    const int32_t num_blocks = (tile.num_keys + kVarlenBlock - 1) / kVarlenBlock;
 
     int32_t page = PageOf(0);  // of the next block to load
     const auto load_next = [&](int32_t block, int stage) {
@@ -218,13 +212,15 @@ struct VarlenCta {
     LoadQuery();
     const int32_t first_token = tile.first_token + warp * 16 / p.group;  // of the warp
     const int32_t last_position =
-        context_len - len + min(tile.first_token + (warp * 16 + 15) / p.group, len - 1);
+        tile.context_len - tile.num_tokens +
+        min(tile.first_token + (warp * 16 + 15) / p.group, tile.num_tokens - 1);
     int stage = 0;
     for (int32_t block = 0; block < num_blocks; ++block) {
       WaitForCopies<kStages - 2>();
       __syncthreads();  // all of the block is there, and all warps have left the one before
       load_next(block + kStages - 1, stage == 0 ? kStages - 1 : stage - 1);
-      if (first_token < len && block * kVarlenBlock <= last_position) AddBlock(block, stage);
+      if (first_token < tile.num_tokens && block * kVarlenBlock <= last_position)
+        AddBlock(block, stage);
       stage = stage + 1 == kStages ? 0 : stage + 1;
     }
     StoreOutput();
@@ -242,18 +238,16 @@ __global__ void __launch_bounds__(kVarlenWarps * 32, 1)
 
 // One instance a type and head size, each in a source of its own.
 template <typename E, int kHeadDim>
-cudaError_t LaunchVarlenPortable(const VarlenArgs& args, int32_t num_tiles, bool pdl,
-                                 cudaStream_t stream);
+cudaError_t LaunchVarlenPortable(const VarlenArgs& args, bool pdl, cudaStream_t stream);
 
 template <typename E, int kHeadDim>
-cudaError_t LaunchVarlenPortableHere(const VarlenArgs& args, int32_t num_tiles, bool pdl,
-                                     cudaStream_t stream) {
+cudaError_t LaunchVarlenPortableHere(const VarlenArgs& args, bool pdl, cudaStream_t stream) {
   const auto kernel = &VarlenPortableKernel<E, kHeadDim>;
   constexpr int kSharedBytes = VarlenCta<E, kHeadDim>::kSharedBytes;
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
-  return Launch(kernel, dim3(static_cast<unsigned>(num_tiles * args.num_kv_heads)),
+  return Launch(kernel, dim3(static_cast<unsigned>(args.num_tiles * args.num_kv_heads)),
                 dim3(kVarlenWarps * 32), kSharedBytes, pdl, stream, args);
 }
 

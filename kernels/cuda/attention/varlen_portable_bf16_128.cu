@@ -3,9 +3,8 @@
 namespace mili::kernels::cuda {
 
 template <>
-cudaError_t LaunchVarlenPortable<Bf16, 128>(const VarlenArgs& args, int32_t num_tiles, bool pdl,
-                                            cudaStream_t stream) {
-  return LaunchVarlenPortableHere<Bf16, 128>(args, num_tiles, pdl, stream);
+cudaError_t LaunchVarlenPortable<Bf16, 128>(const VarlenArgs& args, bool pdl, cudaStream_t stream) {
+  return LaunchVarlenPortableHere<Bf16, 128>(args, pdl, stream);
 }
 
 }  // namespace mili::kernels::cuda

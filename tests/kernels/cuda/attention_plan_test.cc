@@ -109,8 +109,12 @@ TEST(VarlenPlanTest, CoversEveryRowOnceWithTheMostKeysFirst) {
       const int32_t rows = cu_seqlens[s + 1] - cu_seqlens[s];
       const int32_t end = std::min(tiles[i].first_token + tokens_per_tile, rows);
       for (int32_t t = tiles[i].first_token; t < end; ++t) ++covered[cu_seqlens[s] + t];
-      EXPECT_LE(lens[s] - rows + end, last_keys);
-      last_keys = lens[s] - rows + end;
+      EXPECT_EQ(tiles[i].num_tokens, rows);
+      EXPECT_EQ(tiles[i].context_len, lens[s]);
+      EXPECT_EQ(tiles[i].first_row, cu_seqlens[s]);
+      EXPECT_EQ(tiles[i].num_keys, lens[s] - rows + end);
+      EXPECT_LE(tiles[i].num_keys, last_keys);
+      last_keys = tiles[i].num_keys;
     }
     EXPECT_EQ(covered, std::vector<int>(covered.size(), 1)) << "group " << group;
     for (int32_t i = num_used; i < num_tiles + 2; ++i) EXPECT_EQ(tiles[i].seq, -1);

@@ -91,9 +91,13 @@ TEST_F(DecodeAttentionTest, GivesSharesThatSpanSequencesAndHeads) {
   }
 }
 
-TEST_F(DecodeAttentionTest, GivesTheSameBitsAtEveryReplayOfAGraph) {
+// The parameter is whether launches start before the one ahead has ended.
+class DecodeReplayTest : public DecodeAttentionTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(DecodeReplayTest, GivesTheSameBitsAtEveryReplayOfAGraph) {
   const AttentionCase c({DType::kBF16, 128, 16, 4}, OneRowEach({3000, 17, 0, 900}), 3);
   Decode decode(c, num_ctas_);
+  decode.params.pdl = GetParam();
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t executable;
@@ -115,6 +119,9 @@ TEST_F(DecodeAttentionTest, GivesTheSameBitsAtEveryReplayOfAGraph) {
   ASSERT_EQ(cudaGraphDestroy(graph), cudaSuccess);
   ASSERT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }
+
+INSTANTIATE_TEST_SUITE_P(Edges, DecodeReplayTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Programmatic" : "Full"; });
 
 TEST_F(DecodeAttentionTest, RefusesShapesItHasNoKernelFor) {
   for (const AttentionShape& shape :

@@ -52,6 +52,13 @@ TEST_P(VarlenAttentionTest, ComputesALongPrompt) {
   EXPECT_LT(c.Error(Attend(c, GetParam())), AttentionTolerance(DType::kBF16));
 }
 
+TEST_P(VarlenAttentionTest, ComputesMoreTilesThanTheGpuHoldsAtOnce) {
+  for (const int32_t head_dim : {64, 128}) {
+    const AttentionCase c({DType::kBF16, head_dim, 32, 8}, {{900, 900}, {40, 500}, {1, 3}}, 15);
+    EXPECT_LT(c.Error(Attend(c, GetParam())), AttentionTolerance(DType::kBF16)) << head_dim;
+  }
+}
+
 TEST_P(VarlenAttentionTest, ComputesALaterChunkOfAPrompt) {
   const AttentionCase c({DType::kBF16, 128, 8, 2}, {{200, 3001}, {256, 2048}}, 12);
   EXPECT_LT(c.Error(Attend(c, GetParam())), AttentionTolerance(DType::kBF16));
