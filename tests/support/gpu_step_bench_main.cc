@@ -55,7 +55,7 @@ double MedianOf(std::vector<double> values) {
 
 absl::Status Measure(CudaModel& model, const Shape& shape) {
   const StepBatch batch = BatchOf(shape, model.plan().num_pages);
-  StepPacker packer(model);
+  StepPacker packer(model.config(), model.plan(), model.workspace());
   MILI_ASSIGN_OR_RETURN(const PinnedMemory host,
                         PinnedMemory::Allocate(model.workspace().staging_bytes, "a step"));
   std::byte* const device = model.workspace().staging[0];

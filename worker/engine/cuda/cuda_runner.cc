@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<CudaRunner>> CudaRunner::Create(std::unique_ptr<C
 
 CudaRunner::CudaRunner(std::unique_ptr<CudaModel> model, SlotSampler sampler)
     : model_(std::move(model)),
-      packer_(*model_),
+      packer_(model_->config(), model_->plan(), model_->workspace()),
       sampler_(std::move(sampler)),
       slot_top_(model_->plan().max_num_seqs, -1),
       failures_(model_->plan().max_num_seqs) {}

@@ -29,8 +29,8 @@ uint32_t PaddedTokens(uint32_t count) {
 }  // namespace
 
 StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan) {
-  if (!batch.scores.empty()) return {};
   const uint32_t num_rows = batch.num_rows();
+  if (!batch.scores.empty() || batch.samples.size() > num_rows) return {};
   uint32_t num_decode = 0;
   for (uint32_t row = 0; row < num_rows; ++row) num_decode += NumTokens(batch, row) == 1 ? 1 : 0;
   StepPadding padding;
@@ -45,12 +45,10 @@ StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan) {
   return padding;
 }
 
-StepPacker::StepPacker(const CudaModel& model)
-    : model_(model),
-      ws_(model.workspace()),
-      attention_(AttentionShapeOf(model.config(), model.plan().kv.dtype)) {
-  order_.reserve(model.plan().max_num_seqs);
-  first_tokens_.reserve(model.plan().max_num_seqs);
+StepPacker::StepPacker(const ModelConfig& config, const MemoryPlan& plan, const CudaWorkspace& ws)
+    : plan_(plan), ws_(ws), attention_(AttentionShapeOf(config, plan.kv.dtype)) {
+  order_.reserve(plan.max_num_seqs);
+  first_tokens_.reserve(plan.max_num_seqs);
 }
 
 PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> records,
@@ -183,7 +181,7 @@ void StepPacker::PackSequences(const StepBatch& batch) {
 
 void StepPacker::PackPages(const StepBatch& batch) {
   const uint64_t num_rows = batch.num_rows();
-  const int64_t page_size = model_.plan().kv.page_size_tokens;
+  const int64_t page_size = plan_.kv.page_size_tokens;
   int32_t* const offsets = Take(num_rows + 1);
   offsets[0] = 0;
   for (uint64_t i = 0; i < num_rows; ++i) {

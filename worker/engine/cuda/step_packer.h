@@ -20,7 +20,7 @@ struct StepPadding {
 };
 // Steps of decodes: 1, 2, 4, then multiples of 8 sequences. Steps of prompts: up to
 // kMaxGraphPrompts with kMaxGraphPromptTokens together. Others are not padded, nor are those that
-// score. Never beyond what the plan allows.
+// score or sample a row twice. Never beyond what the plan allows.
 inline constexpr uint32_t kMaxGraphPrompts = 8;
 inline constexpr uint32_t kMaxGraphPromptTokens = 256;
 StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan);
@@ -42,8 +42,8 @@ struct SlotRecord {
 
 class StepPacker {
  public:
-  // Of `model` it uses plan and workspace; it outlives this.
-  explicit StepPacker(const CudaModel& model);
+  // Plan and workspace outlive this.
+  StepPacker(const ModelConfig& config, const MemoryPlan& plan, const CudaWorkspace& ws);
 
   // Writes the step to `host`, which will be copied to `device`: staging memory of the workspace's
   // staging_bytes each. `padding` is none or PaddingOf(batch).
@@ -68,7 +68,7 @@ class StepPacker {
   void PackHead(const StepBatch& batch);
   void PackRecords(std::span<const SlotRecord> records);
 
-  const CudaModel& model_;
+  const MemoryPlan& plan_;
   const CudaWorkspace& ws_;
   const gpu::k::AttentionShape attention_;
 

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "common/formats/quantized_source.h"
 #include "kernels/reference/kernels.h"
 #include "tests/support/gpu_model_runner.h"
 #include "tests/support/model_runner.h"
@@ -222,6 +223,39 @@ TEST_P(CudaRunnerTest, BiasesBansAndPenaltiesDecide) {
   EXPECT_GT(num_77, 0);
   EXPECT_GT(num_78, 0);
 }
+
+// What is stored otherwise becomes bf16 on its way to the GPU.
+class CudaStoredTypeTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(CudaStoredTypeTest, GivesTheLogitsOfTheReference) {
+  const absl::StatusOr<Gpu> gpu = OpenGpu();
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+  const Case shape = {"Stored", Architecture::kQwen3, DType::kF32, 2, 512, 1536, 4, 2, 128, true};
+  const auto source = QuantizeWhileReading(
+      std::make_unique<RandomModel>(ConfigOf(shape), DType::kF32, 7), GetParam());
+  ASSERT_TRUE(source.ok()) << source.status();
+  GpuMemoryLimits gpu_limits;
+  gpu_limits.max_num_seqs = kMaxSeqs;
+  gpu_limits.kv_cache_memory_bytes = 64 << 20;
+  const auto on_gpu = GpuModelRunner::Load(**source, *gpu, gpu_limits);
+  ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
+  MemoryLimits limits;
+  limits.kv_cache_memory_bytes = 64 << 20;
+  const auto on_cpu = ModelRunner::Load(**source, kernels::ReferenceKernels(), 4, limits);
+  ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+  const uint32_t vocab_size = (*source)->config().vocab_size;
+  const std::vector<TokenId> prompt = RandomIds(1, 40, vocab_size);
+  const auto expected = (*on_cpu)->PromptLogits(prompt, 256);
+  const auto got = (*on_gpu)->PromptLogits(prompt, kMaxSeqs);
+  ASSERT_TRUE(expected.ok() && got.ok());
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    EXPECT_GT(CosineOf(got->data() + i * vocab_size, expected->data() + i * vocab_size, vocab_size),
+              0.9995)
+        << "token " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CudaStoredTypeTest, ::testing::Values("none", "q8_0", "q4_k"));
 
 constexpr auto kBF16 = DType::kBF16;
 constexpr auto kF16 = DType::kF16;
