@@ -23,8 +23,8 @@ SCRIPTS = ("tools/test", "tools/quickstart", "tools/bundle", "tools/bench/cpu_pe
            "tools/bench/gpu/run", "tools/bench/cpu_kernels.py",
            "tools/bench/serving_overhead.py", "tools/bench/tokenizer_peers.py",
            "tests/e2e/tokenizer_parity.py", "tools/ci/check_tokenizer_cost.py")
-# Of programs that are not ours: cmake, Google Benchmark.
-FOREIGN = {"preset", "build", "target", "benchmark"}
+# Of programs that are not ours: cmake, Google Benchmark, numactl.
+FOREIGN = {"preset", "build", "target", "benchmark", "interleave"}
 
 
 def anchors(text):
