@@ -5,8 +5,9 @@
 // sum = fma(m, x_sum, sum); where d differs between the halves, sum = fma(dot * x_scale, d, sum)
 // for each half.
 //
-// One panel of tokens meets the weights as these come from memory. For more, kLanes rows of some
-// columns are unpacked into a tile (L1) that every panel meets.
+// A few tokens meet the weights as these come from memory, a second panel unpacks them again out of
+// the caches. For more, kLanes rows of some columns are unpacked into a tile (L1) that every panel
+// meets.
 #pragma once
 
 #include "kernels/cpu/linear_output_inl.h"
@@ -17,6 +18,8 @@ namespace mili::kernels {
 namespace {
 
 constexpr int64_t kTileColumns = 1536;
+// With so few tokens a tile costs more to write than it spares.
+constexpr int64_t kMostTokensWithoutTile = 16;
 
 // A vector of rows, unpacked. It answers as Packed does, counting blocks from its own first.
 template <typename Isa, DType kType>
@@ -142,7 +145,7 @@ void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64
                       row / kPackedRows * PackedGroupBytes(kType, cols);
   const Packed<Isa, kType> weights(group, row % kPackedRows, cols);
   const OutputRows out = OutputRowsOf(part, row);
-  if (end - begin <= Isa::kTokenTile) {
+  if (end - begin <= kMostTokensWithoutTile) {
     return MeetPanels<Isa, kType>(weights, 0, cols / 32, p, begin, end, out);
   }
   WeightTile<Isa, kType> tile;
