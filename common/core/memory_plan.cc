@@ -80,7 +80,8 @@ uint64_t WorkspaceBytes(const ModelConfig& config, const MemoryLimits& limits,
 }  // namespace
 
 uint64_t LinearWorkspaceBound(uint64_t num_tokens, uint64_t in_features) {
-  return (num_tokens + 31) / 32 * 32 * (2 * in_features + 128) + 4096;
+  // The widest form of an activation is two bf16 parts, in tiles of 32 columns.
+  return (num_tokens + 31) / 32 * 32 * DivideUp(in_features, 32) * 128 + 4096;
 }
 
 uint64_t SampleWorkspaceBound(uint64_t vocab_size) { return 16 * vocab_size + 16384; }
