@@ -9,7 +9,8 @@
 namespace mili::kernels::cuda {
 namespace {
 
-constexpr std::string_view kHeader = "mili-linear-tuning 2";
+// Counts up when the format or the kernels change.
+constexpr std::string_view kHeader = "mili-linear-tuning 3";
 constexpr size_t kMaxEntries = 16384;
 constexpr int32_t kMaxDimension = 1 << 24;
 constexpr size_t kNumFields = 11 + 8;

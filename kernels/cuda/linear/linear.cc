@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cuda/linear/algo_table.h"
+#include "kernels/cuda/linear/choice.h"
 #include "kernels/cuda/linear/cublaslt.h"
 #include "kernels/cuda/linear/skinny.h"
 #include "kernels/cuda/linear/tuner.h"
@@ -26,20 +27,6 @@ struct CheckedShape {
   bool operator<(const CheckedShape& other) const { return Key() < other.Key(); }
 };
 
-MatmulShape ShapeOf(const LinearParams& p) {
-  MatmulShape shape;
-  shape.dtype = p.dtype;
-  shape.is_y_f32 = p.is_y_f32;
-  shape.is_fp8 = p.x_scales != nullptr;
-  shape.has_bias = p.bias != nullptr;
-  shape.has_add = p.add != nullptr;
-  shape.silu_mul = p.silu_mul;
-  shape.n = p.n;
-  shape.k = p.k;
-  shape.num_rows = p.num_rows;
-  return shape;
-}
-
 static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(AlgoTable::Algo));
 
 AlgoTable::Entry EntryOf(const cublasLtMatmulAlgo_t& algo) {
@@ -48,22 +35,6 @@ AlgoTable::Entry EntryOf(const cublasLtMatmulAlgo_t& algo) {
   return entry;
 }
 
-AlgoTable::Entry EntryOf(const WideCut& cut) {
-  return {LinearKernel::kWide, {uint64_t(cut.groups), uint64_t(cut.splits), uint64_t(cut.sharers)}};
-}
-
-WideCut CutOf(const AlgoTable::Entry& entry) {
-  return {static_cast<int32_t>(entry.algo[0]), static_cast<int32_t>(entry.algo[1]),
-          static_cast<int32_t>(entry.algo[2])};
-}
-
-// Untuned, the wide kernel runs so many rows; cublasLt is as fast above.
-constexpr int32_t kUntunedWideRows = 128;
-constexpr int32_t kUntunedSkinnyRows = 8;
-constexpr int32_t kUntunedFusedRows = 64;  // with silu_mul
-// What the kernel that it saves would take.
-constexpr float kSiluLaunchUs = 1.5f;
-constexpr float kCopyBytesPerUs = 2.6e6f;
 constexpr int kMaxAlgorithms = 12;  // of the library, a shape
 
 // A server meets few shapes but for the row counts of prefill; more than this are forgotten.
@@ -105,68 +76,20 @@ struct LinearContext::State {
   std::unique_ptr<CublasLt> lt;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
-  bool is_hopper = false;
   SkinnyDevice device;
   std::string identity;  // of GPU, driver and library
-  AlgoTable tuned;
+  std::unique_ptr<KernelChoice> choice;
   std::map<CheckedShape, cublasLtMatmulAlgo_t> checked;  // by the library
 
   ~State() { cudaFree(workspace); }
 
-  bool TakesSkinny(const LinearParams& p) const { return is_hopper && SkinnyTakes(p, device); }
-  bool TakesWide(const LinearParams& p) const { return is_hopper && WideTakes(p); }
-  static bool TakesLibrary(const LinearParams& p) {
-    const bool is_mixed = p.w_scales != nullptr && p.x_scales == nullptr;
-    return !p.silu_mul && p.norm_weight == nullptr && !is_mixed;
-  }
-
-  // What is tuned for this call if it can run, else what is probably best.
-  bool Choose(const LinearParams& p, AlgoTable::Entry* choice) const {
-    const bool skinny = TakesSkinny(p);
-    const bool wide = TakesWide(p);
-    const bool library = TakesLibrary(p);
-    if (wide || library) {
-      const AlgoTable::Entry* entry = tuned.Find(ShapeOf(p));
-      if (entry != nullptr && (entry->kernel == LinearKernel::kSkinny ? skinny
-                               : entry->kernel == LinearKernel::kWide ? wide
-                                                                      : library)) {
-        *choice = *entry;
-        return true;
-      }
-    }
-    if (skinny && (p.num_rows <= kUntunedSkinnyRows || !wide)) {
-      *choice = {LinearKernel::kSkinny};
-    } else if (wide && (p.num_rows <= kUntunedWideRows || !library)) {
-      *choice = EntryOf(WideCuts(p, device).front());
-    } else {
-      *choice = {};
-    }
-    return skinny || wide || library;
-  }
-
-  // Whether one kernel beats the product and a kernel for SiLU after it.
-  bool IsFasterFused(const LinearParams& fused) const {
-    LinearParams apart = fused;
-    apart.silu_mul = false;
-    const AlgoTable::Entry* one = tuned.Find(ShapeOf(fused));
-    const AlgoTable::Entry* two = tuned.Find(ShapeOf(apart));
-    if (one == nullptr || two == nullptr) return fused.num_rows <= kUntunedFusedRows;
-    const float moved = 3.0f * static_cast<float>(fused.num_rows) * static_cast<float>(fused.n);
-    return one->us <= two->us + kSiluLaunchUs + moved / kCopyBytesPerUs;
-  }
-
   std::vector<AlgoTable::Entry> Candidates(const LinearParams& p) const {
-    std::vector<AlgoTable::Entry> candidates;
-    if (TakesSkinny(p)) candidates.push_back({LinearKernel::kSkinny});
-    if (TakesWide(p) && p.num_rows <= kMaxWideRows) {
-      for (const WideCut& cut : WideCuts(p, device)) candidates.push_back(EntryOf(cut));
-    }
-    if (TakesLibrary(p)) {
-      const MatmulProblem problem(*lt, p);
-      if (!problem.is_valid()) return candidates;
-      for (const auto& algo : problem.Candidates(workspace_bytes, kMaxAlgorithms)) {
-        candidates.push_back(EntryOf(algo));
-      }
+    std::vector<AlgoTable::Entry> candidates = choice->OwnCandidates(p);
+    if (!KernelChoice::TakesLibrary(p)) return candidates;
+    const MatmulProblem problem(*lt, p);
+    if (!problem.is_valid()) return candidates;
+    for (const auto& algo : problem.Candidates(workspace_bytes, kMaxAlgorithms)) {
+      candidates.push_back(EntryOf(algo));
     }
     return candidates;
   }
@@ -233,8 +156,9 @@ std::unique_ptr<LinearContext> LinearContext::Create(const LinearOptions& option
   if (code != cudaSuccess) return fail("cannot read the device's limits", code);
   state->lt = CublasLt::Open(options.cublaslt_path, error);
   if (state->lt == nullptr) return nullptr;
-  state->is_hopper = major == 9;
-  if (state->is_hopper) {
+  const bool is_hopper = major == 9;
+  state->choice = std::make_unique<KernelChoice>(is_hopper, state->device);
+  if (is_hopper) {
     code = PrepareSkinny(state->device);
     if (code == cudaSuccess) code = PrepareWide(state->device);
     if (code != cudaSuccess) return fail("cannot load the linear kernels", code);
@@ -253,19 +177,19 @@ LinearContext::~LinearContext() = default;
 bool LinearContext::FusesSiluMul(const LinearParams& params) const {
   LinearParams fused = params;
   fused.silu_mul = true;
-  return state_->TakesSkinny(fused) || (state_->TakesWide(fused) && fused.num_rows <= kMaxWideRows);
+  return state_->choice->IsFasterFused(fused);
 }
 
 bool LinearContext::FusesNorm(const LinearParams& params) const {
   LinearParams fused = params;
   fused.norm_weight = params.x;
-  return state_->TakesSkinny(fused);
+  return state_->choice->TakesSkinny(fused);
 }
 
 cudaError_t LinearContext::Linear(const LinearParams& params, cudaStream_t stream) {
   if (!KeepsContract(params)) return cudaErrorInvalidValue;
   AlgoTable::Entry choice;
-  if (!state_->Choose(params, &choice)) return cudaErrorNotSupported;
+  if (!state_->choice->Choose(params, &choice)) return cudaErrorNotSupported;
   return state_->Run(params, choice, stream);
 }
 
@@ -276,7 +200,7 @@ cudaError_t LinearContext::Tune(const std::vector<LinearTuneRequest>& requests, 
     const LinearParams& params = request.params;
     if (!KeepsContract(params)) return cudaErrorInvalidValue;
     const MatmulShape shape = ShapeOf(params);
-    if (state_->tuned.FindExactly(shape) != nullptr) continue;
+    if (state_->choice->tuned().FindExactly(shape) != nullptr) continue;
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (elapsed.count() >= max_seconds) break;
     const std::vector<AlgoTable::Entry> candidates = state_->Candidates(params);
@@ -290,17 +214,19 @@ cudaError_t LinearContext::Tune(const std::vector<LinearTuneRequest>& requests, 
         stream, &best);
     if (error == cudaErrorNotSupported) continue;
     if (error != cudaSuccess) return error;
-    state_->tuned.Set(shape, best);
+    state_->choice->tuned().Set(shape, best);
   }
   state_->checked.clear();
   return cudaSuccess;
 }
 
-std::string LinearContext::SaveTuning() const { return state_->tuned.Format(state_->identity); }
+std::string LinearContext::SaveTuning() const {
+  return state_->choice->tuned().Format(state_->identity);
+}
 
 bool LinearContext::RestoreTuning(std::string_view text, std::string* error) {
   state_->checked.clear();
-  return state_->tuned.Parse(text, state_->identity, error);
+  return state_->choice->tuned().Parse(text, state_->identity, error);
 }
 
 size_t LinearContext::cublaslt_version() const { return state_->lt->version(); }

@@ -19,7 +19,7 @@
 
 namespace mili::kernels::cuda {
 
-// Up to this many rows the skinny kernel runs, and fp8 weights take 16-bit activations.
+// Up to this many rows the skinny kernel runs, and fp8 weights may be multiplied by 16-bit rows.
 inline constexpr int32_t kMaxSkinnyRows = 16;
 
 // y[m, n] = sum_k x[m, k] w[n, k] (+ bias[n]) (+ add[m, n]), accumulated in fp32 and rounded once.
@@ -51,9 +51,9 @@ struct LinearParams {
   const void* norm_weight = nullptr;  // [k]
   float norm_eps = 0.0f;
 
-  // fp8 (e4m3): w holds bytes and row n stands for w_scales[n] * w[n]. Up to kMaxSkinnyRows rows x
-  // stays 16-bit (x_scales null); above, x holds e4m3 bytes too and row m stands for
-  // x_scales[m] * x[m].
+  // fp8 (e4m3): w holds bytes and row n stands for w_scales[n] * w[n]. With x_scales x holds e4m3
+  // bytes too and row m stands for x_scales[m] * x[m]; without, x is 16-bit, for at most
+  // kMaxSkinnyRows rows.
   const float* w_scales = nullptr;  // [n] or null: w is of `dtype`
   const float* x_scales = nullptr;  // [num_rows] or null: x is of `dtype`
 

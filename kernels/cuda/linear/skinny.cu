@@ -12,6 +12,9 @@ namespace {
 constexpr int kMinStages = 2;
 constexpr int kGoodStages = 3;  // enough to keep the memory busy
 constexpr int kMaxStages = 12;
+// Of the shared memory: with that much, most other kernels' blocks still fit beside a block. As
+// measured on chains of Qwen3-0.6B's products: more costs more than it brings.
+constexpr int kRoomyPercent = 53;
 
 struct Plan {
   SkinnyArgs args;
@@ -22,8 +25,8 @@ struct Plan {
 int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
 // Whether everything fits with tiles of `tile_rows`, x kept or not; fills in the layout if so. A
-// block with little to do leaves room for one of the next kernel, which fetches weights meanwhile;
-// with much to do a deeper ring is worth more.
+// block with little to do asks for all its weights at once, or leaves room for a block of the next
+// kernel, which fetches weights meanwhile; with much to do a deeper ring is worth more.
 bool Lay(const SkinnyDevice& device, bool is_fp8, int token_groups, int tile_rows, bool keeps_x,
          SkinnyArgs* args) {
   const int token_pitch = is_fp8 ? kSkinnyTokenPitchFp8 : kSkinnyTokenPitch;
@@ -37,25 +40,39 @@ bool Lay(const SkinnyDevice& device, bool is_fp8, int token_groups, int tile_row
   l.partial_bytes = static_cast<uint32_t>(kSkinnyMmaWarps * token_groups * 8 *
                                           (tile_rows + kSkinnyPartialPadding) * sizeof(float));
   const int64_t barriers = (8 * 2 * kMaxStages + 127) / 128 * 128;
-  const int64_t fixed = barriers + 2 * int64_t{l.partial_bytes} + kept;
+  const int64_t norm = args->norm_weight != nullptr ? (int64_t{args->k} * 2 + 127) / 128 * 128 : 0;
+  const int64_t fixed = barriers + 2 * int64_t{l.partial_bytes} + norm + kept;
   const auto stages_in = [&](int64_t bytes) { return (bytes - fixed) / l.stage_bytes; };
   const int grid = std::min(args->num_tiles, device.num_sms);
   const int64_t items = int64_t{DivideUp(args->num_tiles, grid)} * args->num_chunks;  // of a block
   int64_t stages = stages_in(device.paired_shared_bytes);
-  if (stages < kGoodStages || items > 2 * stages) stages = stages_in(device.shared_bytes);
-  if (stages < kMinStages) return false;
+  if (stages_in(device.shared_bytes * kRoomyPercent / 100) >= items) {
+    stages = items;
+  } else if (stages < kGoodStages || items > 2 * stages) {
+    stages = stages_in(device.shared_bytes);
+  }
+  if (stages < std::min<int64_t>(kMinStages, items)) return false;
   l.num_stages = static_cast<int>(std::min<int64_t>({stages, kMaxStages, items}));
   l.partials = static_cast<uint32_t>(barriers);
-  l.x = l.partials + 2 * l.partial_bytes;
+  l.norm = l.partials + 2 * l.partial_bytes;
+  l.x = static_cast<uint32_t>(l.norm + norm);
   l.stages = static_cast<uint32_t>(l.x + kept);
   l.total_bytes = l.stages + l.num_stages * l.stage_bytes;
   args->layout = l;
   return true;
 }
 
-// Tiles of 16 rows and x kept in shared memory, where that fits. Tiles of 8 where those of 16 would
-// leave multiprocessors without one; tiles of 32 where x must come with every stage, so that it
-// comes half as often.
+// Rows of a tile where x is kept: as many as give nearly every multiprocessor one tile, so that
+// none begins a second one; else 16, or 8 where those would leave multiprocessors without one.
+int TileRows(const LinearParams& p, const SkinnyDevice& device) {
+  for (const int rows : {32, 16}) {
+    const int tiles = DivideUp(p.n, rows);
+    if (tiles <= device.num_sms && tiles * 10 >= device.num_sms * 9) return rows;
+  }
+  return !p.silu_mul && DivideUp(p.n, 16) < device.num_sms ? 8 : 16;
+}
+
+// x is kept in shared memory where it fits. Else tiles of 32, so that it comes half as often.
 Plan MakePlan(const LinearParams& p, const SkinnyDevice& device) {
   Plan plan;
   const bool is_fp8 = p.w_scales != nullptr;
@@ -79,8 +96,9 @@ Plan MakePlan(const LinearParams& p, const SkinnyDevice& device) {
   a.silu_mul = p.silu_mul;
   a.num_chunks = DivideUp(p.k, is_fp8 ? kSkinnyChunkBytes : kSkinnyChunkBytes / 2);
   plan.token_groups = p.num_rows <= 8 ? 1 : 2;
-  const bool halves = !p.silu_mul && DivideUp(p.n, 16) < device.num_sms;
-  plan.fits = Lay(device, is_fp8, plan.token_groups, halves ? 8 : 16, true, &a) ||
+  const int rows = TileRows(p, device);
+  plan.fits = Lay(device, is_fp8, plan.token_groups, rows, true, &a) ||
+              (rows > 16 && Lay(device, is_fp8, plan.token_groups, 16, true, &a)) ||
               (p.norm_weight == nullptr && Lay(device, is_fp8, plan.token_groups, 32, false, &a));
   return plan;
 }

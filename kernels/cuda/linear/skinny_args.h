@@ -27,6 +27,7 @@ struct SkinnyLayout {
   bool keeps_x;            // all of x stays in shared memory; else each stage brings its part
   uint32_t partials;       // float [2][warps][tokens][tile_rows + padding]
   uint32_t partial_bytes;  // of one of the two
+  uint32_t norm;           // the norm's weight, if there is one: [k]
   uint32_t x;              // [num_chunks][num_rows][token pitch], where x is kept
   uint32_t stages;         // [num_stages]: tile_rows weight rows, then tokens where x is not kept
   uint32_t stage_bytes;

@@ -183,7 +183,7 @@ struct Multiplier {
     const int num_outputs = rows * a.num_rows;
     const int first = threadIdx.x;
     const WarpTokens<Weights> own(a, shared);
-    if (a.norm_weight != nullptr) PrefetchNormWeight<Element>(a);
+    if (a.norm_weight != nullptr) own.LoadNormWeight();
     WaitForProducers();
     // What the end of a tile reads is fetched at its start, so that the end need not wait for it.
     Epilogue<Element> epilogue(a, blockIdx.x, first & (rows - 1), first / rows,

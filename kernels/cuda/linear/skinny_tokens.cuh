@@ -17,15 +17,6 @@ __device__ __forceinline__ void SyncMmaWarps() {
   asm volatile("bar.sync 1, %0;" ::"n"(kSkinnyMmaWarps * 32) : "memory");
 }
 
-// Brings the weight into the L2 while the producers of x still run.
-template <typename Element>
-__device__ __forceinline__ void PrefetchNormWeight(const SkinnyArgs& a) {
-  for (int i = threadIdx.x * 64; i < a.k; i += kSkinnyMmaWarps * 32 * 64) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(
-        static_cast<const typename Element::Type*>(a.norm_weight) + i));
-  }
-}
-
 // What one warp multiplies of the tokens: of every chunk its eighth. Neighbouring lanes hold
 // neighbouring vectors of a token; a few tokens are in hand at once.
 template <typename Weights>
@@ -37,6 +28,14 @@ class WarpTokens {
         shared_(shared),
         from_(static_cast<const Type*>(a.x) + FirstOf(0) + first_token_ * a.x_stride),
         to_(SharedAddress(At(0, first_token_))) {}
+
+  // Fetches the norm's weight, which depends on no other kernel. Load waits for it.
+  __device__ __forceinline__ void LoadNormWeight() const {
+    if (first_token_ != 0) return;
+    for (int k = FirstOf(0); k < a_.k; k += kChunk) {
+      CopyAsync16(SharedAddress(NormAt(k)), static_cast<const Type*>(a_.norm_weight) + k);
+    }
+  }
 
   __device__ __forceinline__ void Load() const {
     const Type* from = from_;
@@ -97,6 +96,9 @@ class WarpTokens {
   __device__ __forceinline__ int FirstOf(int chunk) const {
     return chunk * kChunk + warp_ * kPart + vec_ * kVec;
   }
+  __device__ __forceinline__ uint4* NormAt(int k) const {
+    return reinterpret_cast<uint4*>(shared_ + a_.layout.norm) + k / kVec;
+  }
   __device__ __forceinline__ uint4* At(int chunk, int token) const {
     char* const row = shared_ + a_.layout.x + (chunk * a_.num_rows + token) * Weights::kTokenPitch;
     return reinterpret_cast<uint4*>(row) + warp_ * kVecs + vec_;
@@ -104,7 +106,7 @@ class WarpTokens {
   __device__ __forceinline__ void Scale(int token, float factor) const {
     for (int chunk = 0; chunk < a_.num_chunks && FirstOf(chunk) < a_.k; ++chunk) {
       float weight[kVec];
-      Unpack<Type>(static_cast<const uint4*>(a_.norm_weight)[FirstOf(chunk) / kVec], weight);
+      Unpack<Type>(*NormAt(FirstOf(chunk)), weight);
       float v[kVec];
       uint4* const at = At(chunk, token);
       Unpack<Type>(*at, v);

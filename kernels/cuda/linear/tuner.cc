@@ -6,13 +6,13 @@
 namespace mili::kernels::cuda {
 namespace {
 
-// Graphs long enough that the launch of one is nothing, short enough to try many.
-constexpr int kCallsOfAGraph = 24;
-constexpr int kFewCalls = 4;
-constexpr float kLongUs = 200.0f;
-constexpr int kReplays = 5;
+// A graph is so long that the launch of one is nothing, and so short that many can be tried.
+constexpr float kGraphUs = 2000.0f;
+constexpr int kMinCalls = 3;
+constexpr int kMaxCalls = 24;
+constexpr size_t kReplays = 3;
 // A candidate so much slower than the best one in its first replay is not timed again.
-constexpr float kHopeless = 1.25f;
+constexpr float kHopeless = 1.1f;
 
 class Timer {
  public:
@@ -85,7 +85,7 @@ struct Trial {
     }
     std::vector<float> times;
     float time = 0.0f;
-    cudaError_t error = timer.Replay(graph, stream, &time);  // to warm up
+    cudaError_t error = cudaSuccess;
     while (error == cudaSuccess && times.size() < kReplays) {
       error = timer.Replay(graph, stream, &time);
       times.push_back(time / static_cast<float>(num_calls));
@@ -106,6 +106,7 @@ cudaError_t TuneLinear(const LinearTuneRequest& request,
   const Timer timer;
   const Trial trial = {request, run, stream};
   float best_us = 0.0f;
+  int num_calls = 0;
   for (const AlgoTable::Entry& candidate : candidates) {
     // Alone and outside of a graph first: kernels load lazily, which a capture forbids.
     if (trial.Call(candidate, 0) != cudaSuccess) {
@@ -115,7 +116,12 @@ cudaError_t TuneLinear(const LinearTuneRequest& request,
     cudaError_t error = cudaStreamSynchronize(stream);
     if (error != cudaSuccess) return error;
     float us = 0.0f;
-    const int num_calls = best_us > kLongUs ? kFewCalls : kCallsOfAGraph;
+    if (best_us == 0.0f) {
+      error = trial.Time(timer, candidate, kMinCalls, 0.0f, &us);
+      if (error == cudaErrorNotSupported) continue;
+      if (error != cudaSuccess) return error;
+      num_calls = std::clamp(static_cast<int>(kGraphUs / us), kMinCalls, kMaxCalls);
+    }
     error = trial.Time(timer, candidate, num_calls, best_us, &us);
     if (error == cudaErrorNotSupported) continue;
     if (error != cudaSuccess) return error;

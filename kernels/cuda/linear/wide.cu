@@ -9,7 +9,6 @@ namespace {
 
 constexpr int kTokenTiles[] = {16, 32, 64, 128, 256};
 constexpr int kMaxCluster = 8;  // what every device lets a cluster have
-constexpr int kMaxSharers = 4;
 constexpr uint32_t kGoodStages = 3;
 
 int DivideUp(int a, int b) { return (a + b - 1) / b; }
@@ -75,16 +74,28 @@ int StagesFor(const SkinnyDevice& device, int tokens, int groups, int chunks, ui
   return static_cast<int>(stages);
 }
 
-bool IsPowerOfTwo(int32_t value) { return value >= 1 && (value & (value - 1)) == 0; }
-
-bool IsCut(const LinearParams& p, const WideCut& cut) {
-  // A sharer copies whole groups of 8 rows, as the swizzle counts them.
-  return (cut.groups == 1 || cut.groups == 2) && IsPowerOfTwo(cut.splits) &&
-         cut.splits <= kMaxCluster && IsPowerOfTwo(cut.sharers) && cut.sharers <= kMaxSharers &&
-         cut.splits * cut.sharers <= kMaxCluster && TokensOf(p.num_rows) / cut.sharers >= 8;
+// As measured on an H100: small tiles, and where those are few so many splits that about half of
+// the multiprocessors have a block, with a long k nearly all; not less than 6 chunks for a block.
+// Where each has several blocks and the tokens are many: large tiles, which read those half as
+// often.
+WideCut UsualCut(const LinearParams& p, const SkinnyDevice& device) {
+  const int tiles = DivideUp(p.n, kWideGroupRows);
+  if (p.num_rows > 64 && tiles > 2 * device.num_sms) return {2, 1};
+  const int chunks = ChunksOf(p);
+  const int wanted = device.num_sms * (chunks >= 48 ? 90 : 45) / 100;
+  WideCut cut;
+  while (tiles * cut.splits < wanted && cut.splits < kMaxCluster && chunks >= 12 * cut.splits) {
+    cut.splits *= 2;
+  }
+  return cut;
 }
 
 }  // namespace
+
+bool IsWideCut(const WideCut& cut) {
+  return (cut.groups == 1 || cut.groups == 2) && cut.splits >= 1 && cut.splits <= kMaxCluster &&
+         (cut.splits & (cut.splits - 1)) == 0;
+}
 
 bool WideTakes(const LinearParams& p) {
   if (p.dtype != DType::kBF16 && p.dtype != DType::kF16) return false;
@@ -96,30 +107,17 @@ bool WideTakes(const LinearParams& p) {
 }
 
 std::vector<WideCut> WideCuts(const LinearParams& p, const SkinnyDevice& device) {
-  std::vector<WideCut> cuts;
+  const WideCut usual = UsualCut(p, device);
+  std::vector<WideCut> cuts = {usual};
   const int chunks = ChunksOf(p);
-  const auto blocks = [&](const WideCut& cut) {
-    return DivideUp(p.n, cut.groups * kWideGroupRows) * cut.splits * DivideUp(p.num_rows, 256);
-  };
   for (int groups = 1; groups <= 2; ++groups) {
     for (int splits = 1; splits <= kMaxCluster; splits *= 2) {
-      for (int sharers = 1; sharers <= (p.num_rows > 16 ? kMaxSharers : 1); sharers *= 2) {
-        const WideCut cut = {groups, splits, sharers};
-        const bool is_small = chunks / splits < 2 || blocks(cut) > 2 * device.num_sms;
-        if (IsCut(p, cut) && (splits == 1 || !is_small)) cuts.push_back(cut);
-      }
+      const int blocks = DivideUp(p.n, groups * kWideGroupRows) * splits;
+      const bool is_usual = groups == usual.groups && splits == usual.splits;
+      const bool is_small = chunks < 2 * splits || blocks > 2 * device.num_sms;
+      if (!is_usual && (splits == 1 || !is_small)) cuts.push_back({groups, splits});
     }
   }
-  // As many blocks as fill the device at once; tokens are read once a tile, so large ones first
-  // where tokens are many.
-  const auto cost = [&](const WideCut& cut) {
-    const int waves = DivideUp(blocks(cut), device.num_sms);
-    const double filled = double(blocks(cut)) / (waves * device.num_sms);
-    const double rows = cut.groups * kWideGroupRows;
-    return (1.0 + 0.5 * std::min<double>(p.num_rows, 256) / rows) / filled + 0.05 * cut.splits;
-  };
-  std::stable_sort(cuts.begin(), cuts.end(),
-                   [&](const WideCut& a, const WideCut& b) { return cost(a) < cost(b); });
   return cuts;
 }
 
@@ -146,14 +144,12 @@ cudaError_t PrepareWide(const SkinnyDevice& device) {
 cudaError_t WideLinear(const LinearParams& p, const WideCut& cut, const SkinnyDevice& device,
                        cudaStream_t stream) {
   const int chunks = ChunksOf(p);
-  if (!WideTakes(p) || !IsCut(p, cut)) return cudaErrorInvalidValue;
+  if (!WideTakes(p) || !IsWideCut(cut)) return cudaErrorInvalidValue;
   const int tokens = TokensOf(p.num_rows);
   const int rows = cut.groups * kWideGroupRows;
   WideArgs args = {};
   cudaError_t error = Encode(p, p.w, p.n, p.k, rows, &args.w_map);
-  if (error == cudaSuccess) {
-    error = Encode(p, p.x, p.num_rows, p.x_stride, tokens / cut.sharers, &args.x_map);
-  }
+  if (error == cudaSuccess) error = Encode(p, p.x, p.num_rows, p.x_stride, tokens, &args.x_map);
   if (error != cudaSuccess) return error;
   args.bias = p.bias;
   args.add = p.add;
@@ -166,19 +162,17 @@ cudaError_t WideLinear(const LinearParams& p, const WideCut& cut, const SkinnyDe
   args.n = p.n;
   args.num_chunks = chunks;
   args.num_splits = cut.splits;
-  args.num_sharers = cut.sharers;
   args.is_y_f32 = p.is_y_f32;
   args.silu_mul = p.silu_mul;
   uint32_t bytes = 0;
   args.num_stages = StagesFor(device, tokens, cut.groups, DivideUp(chunks, cut.splits), &bytes);
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {static_cast<unsigned>(cut.splits * cut.sharers), 1, 1};
+  attributes[0].val.clusterDim = {static_cast<unsigned>(cut.splits), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  const int tiles = DivideUp(DivideUp(p.n, rows), cut.sharers) * cut.sharers;
-  config.gridDim = dim3(tiles * cut.splits, DivideUp(p.num_rows, tokens));
+  config.gridDim = dim3(DivideUp(p.n, rows) * cut.splits, DivideUp(p.num_rows, tokens));
   config.blockDim = dim3(cut.groups * 128 + 32);
   config.dynamicSmemBytes = bytes;
   config.stream = stream;

@@ -19,13 +19,14 @@ namespace mili::kernels::cuda {
 // Up to this many rows it reads the weights once, and is worth a try.
 inline constexpr int32_t kMaxWideRows = 256;
 
-// How a product is cut: weight rows of a tile in 64s (1 or 2), blocks that share its k (1, 2, 4, 8)
-// and tiles that share their tokens (1, 2, 4); no more than 8 blocks together.
+// How a product is cut: weight rows of a tile in 64s (1 or 2) and blocks of a cluster that share
+// its k (1, 2, 4, 8).
 struct WideCut {
   int32_t groups = 1;
   int32_t splits = 1;
-  int32_t sharers = 1;
 };
+
+bool IsWideCut(const WideCut& cut);
 
 // Whether WideLinear runs this call: fp8 weights need fp8 rows, a norm is not done here.
 bool WideTakes(const LinearParams& params);

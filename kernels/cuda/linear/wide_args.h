@@ -18,7 +18,7 @@ inline constexpr int kWideSumPadding = 4;
 
 struct WideArgs {
   CUtensorMap w_map;  // boxes of one chunk by the tile's weight rows
-  CUtensorMap x_map;  // boxes of one chunk by a sharer's part of the tile's tokens
+  CUtensorMap x_map;  // boxes of one chunk by the tile's tokens
   const void* bias;
   const void* add;
   void* y;
@@ -29,10 +29,7 @@ struct WideArgs {
   int32_t num_rows;
   int32_t n;
   int32_t num_chunks;  // of k
-  // A cluster is num_sharers tiles of num_splits blocks: those of a tile share its chunks, those
-  // that multiply the same chunks bring the tokens for one another.
-  int32_t num_splits;
-  int32_t num_sharers;
+  int32_t num_splits;  // blocks of a cluster, which share a tile's chunks
   int32_t num_stages;
   bool is_y_f32;
   bool silu_mul;

@@ -1,8 +1,7 @@
 // The wide kernel (see wide.h). One warp copies boxes of weights and tokens into a ring, one or two
-// warpgroups multiply 64 weight rows each by all tokens of the tile. Blocks of a cluster may share
-// a tile (splits): each sums over a part of k, and each then adds the parts of all for some of the
-// tokens. Or they may share the tokens (sharers): each copies a part of them to all. The weights of
-// the first stages are asked for before the producers of x have ended.
+// warpgroups multiply 64 weight rows each by all tokens of the tile. The blocks of a cluster share
+// a tile: each sums over a part of k, and each then adds the parts of all for some of the tokens.
+// The weights of the first stages are asked for before the producers of x have ended.
 #pragma once
 
 #include <type_traits>
@@ -32,25 +31,11 @@ struct WideTile {
   static constexpr int kSumPitch = kRows + kWideSumPadding;
 };
 
-// What a block has to do, and where its barriers and its ring are.
-struct WideBlock {
-  int split;   // which part of k
-  int sharer;  // which part of the tokens it copies
-  int tile;
-  int first_token;
-  int first_chunk;
-  int num_chunks;
-  uint32_t full;   // barriers [num_stages]: the stage has come
-  uint32_t empty;  // barriers [num_stages]: all warps have read it
-  uint32_t ring;
-};
-
 __device__ __forceinline__ WideBlock WideBlockOf(const WideArgs& a, int tokens, uint32_t base) {
   const int share = (a.num_chunks + a.num_splits - 1) / a.num_splits;
   WideBlock block;
   block.split = blockIdx.x % a.num_splits;
   block.tile = blockIdx.x / a.num_splits;
-  block.sharer = block.tile % a.num_sharers;
   block.first_token = blockIdx.y * tokens;
   block.first_chunk = block.split * share;
   block.num_chunks = max(0, min(share, a.num_chunks - block.first_chunk));
@@ -66,16 +51,6 @@ __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
       "[%1, {%2, %3}], [%4];" ::"r"(to),
       "l"(&map), "r"(column), "r"(row), "r"(barrier)
-      : "memory");
-}
-
-// To the same place in all blocks of `mask`, and counted by the barrier of each.
-__device__ __forceinline__ void CopyBoxToMany(uint32_t to, const CUtensorMap& map, int column,
-                                              int row, uint32_t barrier, uint16_t mask) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
-      "l"(&map), "r"(column), "r"(row), "r"(barrier), "h"(mask)
       : "memory");
 }
 
@@ -98,19 +73,9 @@ __device__ __forceinline__ void LoadStages(const WideArgs& a, const WideBlock& b
     CopyBox(block.ring + slot * Tile::kStageBytes, a.w_map, (block.first_chunk + i) * Tile::kChunk,
             block.tile * Tile::kRows, barrier, policy);
   };
-  const int part = Tile::kTokens / a.num_sharers;
-  uint16_t mask = 0;
-  for (int i = 0; i < a.num_sharers; ++i) mask |= 1 << (i * a.num_splits + block.split);
   const auto load_tokens = [&](int i, int slot) {
-    const uint32_t to = block.ring + slot * Tile::kStageBytes + Tile::kWeightBytes +
-                        block.sharer * part * kWideChunkBytes;
-    const int column = (block.first_chunk + i) * Tile::kChunk;
-    const int row = block.first_token + block.sharer * part;
-    if (a.num_sharers == 1) {
-      CopyBox(to, a.x_map, column, row, block.full + 8 * slot);
-    } else {
-      CopyBoxToMany(to, a.x_map, column, row, block.full + 8 * slot, mask);
-    }
+    CopyBox(block.ring + slot * Tile::kStageBytes + Tile::kWeightBytes, a.x_map,
+            (block.first_chunk + i) * Tile::kChunk, block.first_token, block.full + 8 * slot);
   };
   const int ahead = min(a.num_stages, block.num_chunks);
   for (int i = 0; i < ahead; ++i) load_weights(i, i);
@@ -126,16 +91,6 @@ __device__ __forceinline__ void LoadStages(const WideArgs& a, const WideBlock& b
       slot = 0;
       parity ^= 1;
     }
-  }
-}
-
-// This warp has read the stage, into which all sharers write.
-__device__ __forceinline__ void ReleaseStage(const WideArgs& a, const WideBlock& block, int slot) {
-  const int lane = threadIdx.x % 32;
-  if (a.num_sharers == 1) {
-    if (lane == 0) Arrive(block.empty + 8 * slot);
-  } else if (lane < a.num_sharers) {
-    ArriveInBlock(block.empty + 8 * slot, lane * a.num_splits + block.split);
   }
 }
 
@@ -168,7 +123,7 @@ __device__ __forceinline__ void MultiplyStages(const WideArgs& a, const WideBloc
     }
     CommitProducts();
     WaitForProducts<1>();
-    if (i > 0) ReleaseStage(a, block, last_slot);
+    if (i > 0 && threadIdx.x % 32 == 0) Arrive(block.empty + 8 * last_slot);
     last_slot = slot;
     if (++slot == a.num_stages) {
       slot = 0;
@@ -202,33 +157,24 @@ __device__ __forceinline__ void StoreSums(const float (&sums)[Tile::kPieces][Til
 template <typename Tile>
 __device__ __forceinline__ void MultiplyTile(const WideArgs& a, const WideBlock& block,
                                              char* shared) {
-  using Output = WideOutput<typename Tile::Out>;
-  // Units of four outputs; of the tile's tokens those of this block's rank.
-  const int units_of_token = Tile::kRows / (a.silu_mul ? 8 : 4);
-  const int num_tokens = min(Tile::kTokens, a.num_rows - block.first_token);
-  const int share = (num_tokens + a.num_splits - 1) / a.num_splits;
-  const int first = block.split * share;
-  const int num_units = max(0, min(share, num_tokens - first)) * units_of_token;
-  const auto output_of = [&](int unit) {
-    return Output(a, block.tile * Tile::kRows, unit % units_of_token, block.first_token,
-                  first + unit / units_of_token, unit < num_units);
-  };
-  PrefetchColumns<Output>(a, block.tile * Tile::kRows, Tile::kRows);
+  PrefetchColumns<typename Tile::Out::Type>(a, block.tile * Tile::kRows, Tile::kRows);
   WaitForProducers();
-  Output output = output_of(threadIdx.x);  // what it reads comes while the products run
   float sums[Tile::kPieces][Tile::kPiece / 2];
   MultiplyStages<Tile>(a, block, sums);
   SyncThreads(1, Tile::kMultipliers);  // all have read the ring
   float* const parts = reinterpret_cast<float*>(shared + kWideRingOffset);
   StoreSums<Tile>(sums, parts);
-  if (a.num_splits > 1) {
-    SyncCluster();
-  } else {
-    SyncThreads(1, Tile::kMultipliers);
-  }
-  for (int unit = threadIdx.x; unit < num_units; unit += Tile::kMultipliers) {
-    if (unit != static_cast<int>(threadIdx.x)) output = output_of(unit);
-    output.Write(a, parts, Tile::kSumPitch);
+  const auto sync_block = [] { SyncThreads(1, Tile::kMultipliers); };
+  const auto sync_cluster = [] { SyncCluster(); };
+  switch (a.num_splits) {
+    case 1:
+      return WriteOutputs<Tile, 1>(a, block, parts, sync_block);
+    case 2:
+      return WriteOutputs<Tile, 2>(a, block, parts, sync_cluster);
+    case 4:
+      return WriteOutputs<Tile, 4>(a, block, parts, sync_cluster);
+    default:
+      return WriteOutputs<Tile, 8>(a, block, parts, sync_cluster);
   }
 }
 
@@ -241,13 +187,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 ? 1 : 2)
   if (threadIdx.x == Tile::kMultipliers) {
     for (int i = 0; i < a.num_stages; ++i) {
       InitBarrier(block.full + 8 * i, 1);
-      InitBarrier(block.empty + 8 * i, Tile::kMultipliers / 32 * a.num_sharers);
+      InitBarrier(block.empty + 8 * i, Tile::kMultipliers / 32);
     }
     PublishBarriers();
   }
   __syncthreads();
   LetDependentsStart();
-  if (a.num_sharers > 1) SyncCluster();  // the others' barriers are there
   if (threadIdx.x < Tile::kMultipliers) {
     MultiplyTile<Tile>(a, block, shared);
   } else {
@@ -255,8 +200,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 ? 1 : 2)
     __syncwarp();
     if (a.num_splits > 1) SyncCluster();
   }
-  // Others may still read this block's sums or arrive at its barriers.
-  if (a.num_splits * a.num_sharers > 1) SyncCluster();
+  // Others may still read this block's sums.
+  if (a.num_splits > 1) SyncCluster();
 #endif
 }
 

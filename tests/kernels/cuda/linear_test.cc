@@ -86,8 +86,7 @@ TEST_F(CudaLinear, MultipliesBySeveralBlocksAndGroupsInTheWideKernel) {
     for (const WideCut& cut : WideCuts(data.Params(), device)) {
       SCOPED_TRACE(std::to_string(layer.num_rows) + " x " + std::to_string(layer.n) + " x " +
                    std::to_string(layer.k) + " in " + std::to_string(cut.groups) + " groups, " +
-                   std::to_string(cut.splits) + " splits, " + std::to_string(cut.sharers) +
-                   " sharers");
+                   std::to_string(cut.splits) + " splits");
       data.Poison();
       ASSERT_EQ(WideLinear(data.Params(), cut, device, stream_), cudaSuccess);
       ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);

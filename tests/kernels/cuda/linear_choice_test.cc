@@ -1,0 +1,108 @@
+// Which kernel a linear layer takes: what was timed, or else what is known. Needs no GPU.
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/linear/choice.h"
+
+namespace mili::kernels::cuda {
+namespace {
+
+constexpr SkinnyDevice kH100 = {132, 232448, 115712};
+
+class LinearChoice : public ::testing::Test {
+ protected:
+  // Of the o projection of Qwen3-0.6B.
+  static LinearParams Params(int32_t num_rows) {
+    LinearParams p;
+    p.x_stride = p.k = 2048;
+    p.y_stride = p.n = 1024;
+    p.num_rows = num_rows;
+    return p;
+  }
+  static LinearParams GateUp(int32_t num_rows, bool silu_mul) {
+    LinearParams p = Params(num_rows);
+    p.silu_mul = silu_mul;
+    return p;
+  }
+  AlgoTable::Entry Chosen(const LinearParams& params) const {
+    AlgoTable::Entry entry;
+    EXPECT_TRUE(choice_.Choose(params, &entry));
+    return entry;
+  }
+  void Tune(const LinearParams& params, const AlgoTable::Entry& entry) {
+    choice_.tuned().Set(ShapeOf(params), entry);
+  }
+
+  KernelChoice choice_{/*is_hopper=*/true, kH100};
+};
+
+TEST_F(LinearChoice, TakesOtherKernelsForMoreRows) {
+  EXPECT_EQ(Chosen(Params(1)).kernel, LinearKernel::kSkinny);
+  EXPECT_EQ(Chosen(Params(64)).kernel, LinearKernel::kWide);
+  EXPECT_EQ(Chosen(Params(1024)).kernel, LinearKernel::kLibrary);
+}
+
+TEST_F(LinearChoice, LeavesOtherDevicesToTheLibrary) {
+  const KernelChoice older(/*is_hopper=*/false, kH100);
+  AlgoTable::Entry entry;
+  ASSERT_TRUE(older.Choose(Params(1), &entry));
+  EXPECT_EQ(entry.kernel, LinearKernel::kLibrary);
+  LinearParams normed = Params(1);
+  normed.norm_weight = &normed;
+  EXPECT_FALSE(older.Choose(normed, &entry));
+  EXPECT_FALSE(older.IsFasterFused(GateUp(1, true)));
+}
+
+TEST_F(LinearChoice, TakesWhatWasTimed) {
+  Tune(Params(64), {LinearKernel::kLibrary, {7}, 4.0f});
+  EXPECT_EQ(Chosen(Params(64)).algo[0], 7u);
+  EXPECT_EQ(Chosen(Params(32)).algo[0], 7u);
+  EXPECT_EQ(Chosen(Params(31)).kernel, LinearKernel::kWide);
+  Tune(Params(1024), {LinearKernel::kWide, {2, 4}, 4.0f});
+  EXPECT_EQ(CutOf(Chosen(Params(1000))).splits, 4);
+}
+
+TEST_F(LinearChoice, DoesNotTakeWhatCannotRun) {
+  Tune(Params(64), {LinearKernel::kWide, {3, 5}, 4.0f});
+  EXPECT_TRUE(IsWideCut(CutOf(Chosen(Params(64)))));
+  Tune(Params(512), {LinearKernel::kSkinny, {}, 4.0f});
+  EXPECT_EQ(Chosen(Params(512)).kernel, LinearKernel::kLibrary);
+}
+
+TEST_F(LinearChoice, FusesTheNormOfAnyK) {
+  for (const int32_t k : {64, 576, 1024, 4096}) {
+    LinearParams normed = Params(3);
+    normed.x_stride = normed.k = k;
+    normed.norm_weight = &normed;
+    EXPECT_TRUE(choice_.TakesSkinny(normed)) << k;
+    normed.w_scales = &normed.norm_eps;
+    EXPECT_TRUE(choice_.TakesSkinny(normed)) << k << " in fp8";
+  }
+}
+
+TEST_F(LinearChoice, FusesSiluWhereThatWasFaster) {
+  EXPECT_TRUE(choice_.IsFasterFused(GateUp(8, true)));
+  EXPECT_TRUE(choice_.IsFasterFused(GateUp(64, true)));
+  EXPECT_FALSE(choice_.IsFasterFused(GateUp(128, true)));
+  Tune(GateUp(128, true), {LinearKernel::kWide, {1, 1}, 8.0f});
+  Tune(GateUp(128, false), {LinearKernel::kLibrary, {}, 7.0f});
+  EXPECT_TRUE(choice_.IsFasterFused(GateUp(128, true)));
+  Tune(GateUp(128, false), {LinearKernel::kLibrary, {}, 4.0f});
+  EXPECT_FALSE(choice_.IsFasterFused(GateUp(128, true)));
+}
+
+TEST_F(LinearChoice, GivesHalfOfTheMultiprocessorsABlockOfTheWideKernel) {
+  // 16 tiles of 64 rows.
+  const WideCut cut = WideCuts(Params(64), kH100).front();
+  EXPECT_EQ(cut.groups, 1);
+  EXPECT_EQ(cut.splits, 4);
+  LinearParams longer = Params(64);
+  longer.k = 3072;
+  EXPECT_EQ(WideCuts(longer, kH100).front().splits, 8);
+  LinearParams large = Params(128);
+  large.n = 24576;
+  EXPECT_EQ(WideCuts(large, kH100).front().groups, 2);
+  for (const WideCut& each : WideCuts(Params(64), kH100)) EXPECT_TRUE(IsWideCut(each));
+}
+
+}  // namespace
+}  // namespace mili::kernels::cuda
