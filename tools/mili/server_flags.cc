@@ -12,6 +12,7 @@ constexpr const char* kWorkerFlags[] = {
     "load-format",
     "quantization",
     "device",
+    "gpu-tuning",
     "max-model-len",
     "max-num-seqs",
     "max-num-batched-tokens",
@@ -67,6 +68,11 @@ void AddWorkerFlags(FlagTable& table, ServerFlags& flags) {
              .value_name = "auto|cuda|cpu",
              .help = "What computes; auto takes an NVIDIA GPU if there is one that can be used.",
              .choices = {"auto", "cuda", "cpu"}});
+  table.Add({.name = "gpu-tuning",
+             .target = &flags.gpu_tuning,
+             .value_name = "",
+             .help = "Time a GPU's kernels for matrix products at start, or take what earlier "
+                     "starts found (--no-gpu-tuning: choose by rule)."});
   table.Add({.name = "max-model-len",
              .target = &flags.max_model_len,
              .value_name = "TOKENS",

@@ -41,6 +41,7 @@ struct ServerFlags {
   std::string quantization = "none";
   std::string device = "auto";
   double gpu_memory_utilization = 0.9;
+  bool gpu_tuning = true;
   uint32_t max_model_len = 0;
   uint32_t max_num_seqs = 0;            // 0: the worker's, which depends on the device
   uint32_t max_num_batched_tokens = 0;  // as above

@@ -28,6 +28,7 @@ struct GpuRunnerOptions {
   Gpu gpu;
   MemoryPlan plan;
   bool is_fp8 = false;  // quantise the matrices of the layers
+  bool tunes = true;    // choose the kernels of products by timing them
   // Whose embed takes quantised rows apart.
   const kernels::CpuKernels* kernels = nullptr;
   int num_threads = 8;  // that read the weights

@@ -197,6 +197,7 @@ absl::Status LoadOnGpu(const Settings& settings, const Gpu& gpu, const ModelSour
       LoadGpuRunner(source, {.gpu = gpu,
                              .plan = model->plan,
                              .is_fp8 = is_fp8,
+                             .tunes = settings.gpu_tuning,
                              .kernels = &kernels::ReferenceKernels(),
                              .num_threads = NumReaders(ReadCpuLimits().max_threads()),
                              .progress = loading.watch.progress,

@@ -77,6 +77,9 @@ void AddLimits(Settings& s, FlagTable& table) {
              "auto|cuda|cpu",
              "What computes; auto takes an NVIDIA GPU if there is one that can be used.",
              {"auto", "cuda", "cpu"}});
+  table.Add({"gpu-tuning", &s.gpu_tuning, "",
+             "Time a GPU's kernels for matrix products at start, or take what earlier starts found "
+             "(--no-gpu-tuning: choose by rule)."});
   table.AddSection("Memory and limits");
   table.Add({"max-model-len", &s.max_model_len, "N",
              "Longest context in tokens; 0: the model's own, cut to what the KV cache holds."});

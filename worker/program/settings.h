@@ -26,6 +26,7 @@ struct Settings {
 
   std::string device = "auto";
   double gpu_memory_utilization = 0.9;
+  bool gpu_tuning = true;
   uint32_t max_model_len = 0;
   uint32_t max_num_seqs = 0;            // 0: 32 on a CPU, 256 on a GPU
   uint32_t max_num_batched_tokens = 0;  // 0: 512 on a CPU, 2048 to 8192 on a GPU

@@ -33,7 +33,9 @@ absl::StatusOr<std::unique_ptr<StepRunner>> LoadGpuRunner(const ModelSource& sou
            .num_sms = options.gpu.num_sms,
            .compute_capability = options.gpu.compute_capability,
            .num_valid_tokens = options.num_valid_tokens ? options.num_valid_tokens() : 0,
-           .tuning = {.folder = UserCacheFolder(), .max_seconds = kMaxTuningSeconds}},
+           .tuning = options.tunes ? LinearTuningOptions{.folder = UserCacheFolder(),
+                                                         .max_seconds = kMaxTuningSeconds}
+                                   : LinearTuningOptions()},
           std::move(weights)));
   return CudaRunner::Create(std::move(model));
 }
