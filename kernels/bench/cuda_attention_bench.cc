@@ -237,7 +237,6 @@ void BenchVarlen(const AttentionShape& shape, const std::string& name,
   params.num_tiles =
       PlanVarlen(shape, cu_seqlens.data(), lens.data(), num_seqs, max_tiles, plan.data());
   const Buffer device_plan(plan);
-  const Buffer device_cu_seqlens(cu_seqlens);
   Buffer q(static_cast<size_t>(num_rows * width) * 2);
   q.FillRandom(shape.dtype);
   const Buffer out(static_cast<size_t>(num_rows * width) * 2);
@@ -245,7 +244,6 @@ void BenchVarlen(const AttentionShape& shape, const std::string& name,
   params.q_stride = width;
   params.out = out.data();
   params.out_stride = int64_t{shape.num_heads} * shape.head_dim;
-  params.cu_seqlens = static_cast<const int32_t*>(device_cu_seqlens.data());
   params.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   params.plan = static_cast<const int32_t*>(device_plan.data());
   const double flops = 4.0 * shape.num_heads * shape.head_dim * pairs;

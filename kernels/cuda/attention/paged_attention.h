@@ -74,11 +74,11 @@ void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_he
 
 cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t stream);
 
-// Varlen: sequence s has the queries of rows cu_seqlens[s] to cu_seqlens[s + 1] - 1; the last one
-// is at position context_lens[s] - 1, and each sees the positions up to its own. The KV of the
-// step's own tokens is in the cache already. A sequence without rows is padding. Fit for prompts
-// and short chunks; long contexts with a single row are better off in DecodeAttention, which splits
-// them.
+// Varlen: sequence s has the queries of rows cu_seqlens[s] (PlanVarlen) to cu_seqlens[s + 1] - 1;
+// the last one is at position context_lens[s] - 1, and each sees the positions up to its own. The
+// KV of the step's own tokens is in the cache already. A sequence without rows is padding. Fit for
+// prompts and short chunks; long contexts with a single row are better off in DecodeAttention,
+// which splits them.
 struct VarlenAttentionParams {
   AttentionShape shape;
   const void* q = nullptr;  // [num_tokens] rows of [num_heads, head_dim], 16-aligned
@@ -86,7 +86,6 @@ struct VarlenAttentionParams {
   void* out = nullptr;      // [num_tokens] rows of [num_heads, head_dim], 16-aligned
   int64_t out_stride = 0;   // elements between rows, a multiple of 8
   PagedKv cache;
-  const int32_t* cu_seqlens = nullptr;  // [num_seqs + 1] rows
   float scale = 0;
   const int32_t* plan = nullptr;  // 16-aligned, of PlanVarlen with the same lengths
   int32_t num_tiles = 0;          // grid: VarlenTiles of the largest step of this graph, or the

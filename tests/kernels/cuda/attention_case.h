@@ -174,7 +174,6 @@ struct DeviceCase {
         kv(c.kv()),
         page_table(c.page_table()),
         context_lens(c.context_lens()),
-        cu_seqlens(c.cu_seqlens()),
         out(static_cast<size_t>(c.num_rows() * c.out_stride())) {
     cache.kv = kv.data();
     cache.page_stride = c.page_stride();
@@ -185,7 +184,7 @@ struct DeviceCase {
   }
 
   GpuArray<uint16_t> q, kv;
-  GpuArray<int32_t> page_table, context_lens, cu_seqlens;
+  GpuArray<int32_t> page_table, context_lens;
   GpuArray<uint16_t> out;
   PagedKv cache;
 };

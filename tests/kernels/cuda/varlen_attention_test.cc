@@ -19,7 +19,6 @@ std::vector<uint16_t> Attend(const AttentionCase& c, bool is_portable, int32_t s
   params.out = device.out.data();
   params.out_stride = c.out_stride();
   params.cache = device.cache;
-  params.cu_seqlens = device.cu_seqlens.data();
   params.scale = c.scale();
   params.plan = plan.data();
   params.num_tiles = num_tiles;

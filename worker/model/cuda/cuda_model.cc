@@ -288,7 +288,6 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
                                .out = ws_.attention,
                                .out_stride = config.q_size(),
                                .cache = Cache(layer_idx, shape_.num_decode),
-                               .cu_seqlens = ws_.cu_seqlens + shape_.num_decode,
                                .scale = scale,
                                .plan = ws_.varlen_plan,
                                .num_tiles = shape_.num_varlen_tiles,
