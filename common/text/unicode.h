@@ -1,5 +1,5 @@
-// Unicode properties, of the versions of Unicode that Hugging Face tokenizers has, which are not the
-// system's (tools/gen_unicode.py). Immutable, any thread.
+// Unicode properties, of the versions of Unicode that Hugging Face tokenizers has, which are not
+// the system's (tools/gen_unicode.py). Immutable, any thread.
 #pragma once
 
 #include <cstdint>
