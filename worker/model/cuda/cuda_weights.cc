@@ -242,6 +242,13 @@ absl::Status CheckShapes(const ModelConfig& config, bool is_fp8) {
                      config.intermediate_size, ", vocab_size ", config.vocab_size,
                      "; the GPU's kernels take multiples of 8 (--device cpu)"));
   }
+  // So that a group of interleaved rows fits a buffer.
+  constexpr uint64_t kMaxColumns = kBufferBytes / (2 * kInterleavedRows);
+  const uint64_t widest = std::max({config.hidden_size, config.intermediate_size, config.q_size()});
+  if (widest > kMaxColumns) {
+    return absl::UnimplementedError(absl::StrCat("a matrix has ", widest, " columns; on a GPU ",
+                                                 kMaxColumns, " are the most (--device cpu)"));
+  }
   return absl::OkStatus();
 }
 
