@@ -33,5 +33,8 @@ int main(int argc, char** argv) {
   } else {
     status = mili::worker::Serve(**settings);
   }
-  return status.ok() ? 0 : fail(status, 1);
+  if (status.ok()) return 0;
+  // What a setting, the model or this build makes impossible stays so: no use in starting again.
+  const bool is_lasting = absl::IsInvalidArgument(status) || absl::IsUnimplemented(status);
+  return fail(status, is_lasting ? 2 : 1);
 }

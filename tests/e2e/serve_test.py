@@ -134,6 +134,12 @@ class ServeTest(unittest.TestCase):
         self.assertIn("kv-cache-memory-bytes", err)
         self.assertLess(time.monotonic() - started, 30)
 
+    def test_a_setting_that_the_model_forbids_ends_with_the_first_failure(self):
+        code, _, err = run("mili", "serve", harness.tiny_model(), "--port", 0, "--grpc-port", 0,
+                           "--admin-port", 0, "--metrics-port", 0, "--max-model-len", 99999999)
+        self.assertNotEqual(code, 0)
+        self.assertRegex(last_line(err), r"ended before it was ready: max-model-len is 99999999")
+
     def test_unknown_flag_and_bad_value_are_usage_errors(self):
         for args in (("--no-such-flag",), ("--port", "70000"), ("--cpu-kernels", "slow")):
             code, _, err = run("mili", "serve", harness.tiny_model(), *args)
