@@ -6,14 +6,13 @@
 
 #include <absl/status/status.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 
 #include "common/base/status_macros.h"
+#include "common/core/plan_limits.h"
 
 namespace mili {
 namespace {
 
-constexpr uint32_t kMaxSeqs = 4096;
 constexpr uint32_t kMaxBatchedTokens = 1u << 17;
 // A slot of the KV cache is an int32 on the device.
 constexpr uint64_t kMaxPages = std::numeric_limits<int32_t>::max() / kGpuPageSizeTokens;
@@ -21,30 +20,10 @@ constexpr uint64_t kMaxPages = std::numeric_limits<int32_t>::max() / kGpuPageSiz
 constexpr uint64_t kGraphBytesALayer = 128ull << 10;
 constexpr uint64_t kReserveBytes = 256ull << 20;
 
-uint64_t DivideUp(uint64_t value, uint64_t by) { return (value + by - 1) / by; }
-
-std::string Mib(uint64_t bytes) {
-  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
 absl::Status CheckLimits(const ModelConfig& config, const GpuMemoryLimits& limits) {
-  const auto check = [](const char* name, uint64_t value, uint64_t max) {
-    if (value >= 1 && value <= max) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; expected 1 to ", max));
-  };
-  MILI_RETURN_IF_ERROR(check("max-num-seqs", limits.max_num_seqs, kMaxSeqs));
-  MILI_RETURN_IF_ERROR(
-      check("max-num-batched-tokens", limits.max_num_batched_tokens, kMaxBatchedTokens));
-  if (limits.max_num_batched_tokens < limits.max_num_seqs) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max-num-batched-tokens is ", limits.max_num_batched_tokens, ", less than max-num-seqs, ",
-        limits.max_num_seqs, ": a step could not hold one token of each sequence"));
-  }
-  if (limits.max_model_len > config.max_position) {
-    return absl::InvalidArgumentError(absl::StrCat("max-model-len is ", limits.max_model_len,
-                                                   "; the model was made for at most ",
-                                                   config.max_position));
-  }
+  MILI_RETURN_IF_ERROR(CheckBatchLimits(
+      config, {limits.max_model_len, limits.max_num_seqs, limits.max_num_batched_tokens},
+      kMaxBatchedTokens));
   if (!(limits.utilization > 0 && limits.utilization <= 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("gpu-memory-utilization is ", limits.utilization, "; expected above 0, to 1"));

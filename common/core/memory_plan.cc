@@ -8,49 +8,26 @@
 #include <absl/strings/str_format.h>
 
 #include "common/base/status_macros.h"
+#include "common/core/plan_limits.h"
 
 namespace mili {
 namespace {
 
 constexpr uint32_t kMaxPageSizeTokens = 1024;
-constexpr uint32_t kMaxSeqs = 4096;
 constexpr uint32_t kMaxBatchedTokens = 1u << 20;
 constexpr uint64_t kMaxPages = std::numeric_limits<uint32_t>::max();
-
-uint64_t DivideUp(uint64_t value, uint64_t by) { return (value + by - 1) / by; }
-
-std::string Mib(uint64_t bytes) {
-  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-}
 
 // Nothing for a part that this device does not have.
 std::string Line(const char* name, uint64_t bytes) {
   return bytes == 0 ? "" : absl::StrCat(name, Mib(bytes), "\n");
 }
 
-absl::Status CheckLimit(const char* name, uint64_t value, uint64_t min, uint64_t max) {
-  if (value >= min && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, " is ", value, "; expected ", min, " to ", max));
-}
-
 absl::Status CheckLimits(const ModelConfig& config, const MemoryLimits& limits) {
-  MILI_RETURN_IF_ERROR(CheckLimit("max-num-seqs", limits.max_num_seqs, 1, kMaxSeqs));
-  MILI_RETURN_IF_ERROR(
-      CheckLimit("max-num-batched-tokens", limits.max_num_batched_tokens, 1, kMaxBatchedTokens));
-  MILI_RETURN_IF_ERROR(CheckLimit("page-size", limits.page_size_tokens, 1, kMaxPageSizeTokens));
-  MILI_RETURN_IF_ERROR(CheckLimit("threads", limits.num_threads, 1, 4096));
-  if (limits.max_num_batched_tokens < limits.max_num_seqs) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max-num-batched-tokens is ", limits.max_num_batched_tokens, ", less than max-num-seqs, ",
-        limits.max_num_seqs, ": a step could not hold one token of each sequence"));
-  }
-  if (limits.max_model_len > config.max_position) {
-    return absl::InvalidArgumentError(absl::StrCat("max-model-len is ", limits.max_model_len,
-                                                   "; the model was made for at most ",
-                                                   config.max_position));
-  }
-  return absl::OkStatus();
+  MILI_RETURN_IF_ERROR(CheckBatchLimits(
+      config, {limits.max_model_len, limits.max_num_seqs, limits.max_num_batched_tokens},
+      kMaxBatchedTokens));
+  MILI_RETURN_IF_ERROR(CheckLimit("page-size", limits.page_size_tokens, kMaxPageSizeTokens));
+  return CheckLimit("threads", limits.num_threads, 4096);
 }
 
 // Activations, logits tile, staging and per-slot state of a worker, each part rounded to a cache

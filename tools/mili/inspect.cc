@@ -4,11 +4,11 @@
 #include <vector>
 
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <nlohmann/json.hpp>
 
+#include "common/core/plan_limits.h"
 #include "common/formats/quantized_source.h"
 #include "tools/mili/command.h"
 #include "tools/mili/exit_codes.h"
@@ -37,10 +37,6 @@ struct Flags {
   bool json = false;
   bool tensors = true;
 };
-
-std::string Mib(uint64_t bytes) {
-  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-}
 
 const char* NameOfScaling(RopeConfig::Scaling scaling) {
   switch (scaling) {
