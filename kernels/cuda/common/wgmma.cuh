@@ -1,6 +1,6 @@
-// Hopper's warpgroup products (wgmma) for 16-bit operands with fp32 sums, and the tensor map copies
-// that feed them. For sm_90a only; elsewhere nothing here may be called. All four warps of a
-// warpgroup make each call together.
+// Hopper's warpgroup products (wgmma) of 16-bit elements and of e4m3 with fp32 sums, and the tensor
+// map copies that feed them. For sm_90a only; elsewhere nothing here may be called. All four warps
+// of a warpgroup make each call together.
 //
 // A product is under way from its call until WaitForProducts; its registers belong to it so long.
 // Sums lie as in PTX's wgmma m64nNk16: thread t of the warpgroup holds of rows
@@ -43,6 +43,9 @@ __device__ __forceinline__ void HoldRegisters(float (&registers)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
 }
 
+// Operands of fp8; what comes out of them is of another type.
+struct E4m3 {};
+
 // c = a b' (is_first) or c += a b', both in shared memory with K along the rows.
 template <typename E, int kN>
 __device__ __forceinline__ void ProductOfTiles(float (&c)[kN / 2], uint64_t a, uint64_t b,
@@ -54,159 +57,85 @@ template <typename E, int kN>
 __device__ __forceinline__ void ProductOfRegisters(float (&c)[kN / 2], const uint32_t (&a)[4],
                                                    uint64_t b);
 
-template <>
-__device__ __forceinline__ void ProductOfTiles<Bf16, 64>(float (&c)[32], uint64_t a, uint64_t b,
-                                                         bool is_first) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.eq.b32 add, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, add, 1, 1, 0, 0;\n}\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
-      : "l"(a), "l"(b), "r"(static_cast<int>(is_first)));
-}
+// The names and the places of 8, 32 and 64 sums.
+#define MILI_SUM_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define MILI_SUM_NAMES_32                                                                     \
+  MILI_SUM_NAMES_8                                                                            \
+  ", %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25," \
+  " %26, %27, %28, %29, %30, %31"
+#define MILI_SUM_NAMES_64                                                                      \
+  MILI_SUM_NAMES_32                                                                            \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49" \
+  ", %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define MILI_SUMS_8(i)                                                                        \
+  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), \
+      "+f"(c[i + 6]), "+f"(c[i + 7])
+#define MILI_SUMS_32(i) MILI_SUMS_8(i), MILI_SUMS_8(i + 8), MILI_SUMS_8(i + 16), MILI_SUMS_8(i + 24)
 
-template <>
-__device__ __forceinline__ void ProductOfRegisters<Bf16, 64>(float (&c)[32], const uint32_t (&a)[4],
-                                                             uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, "
-      "1, 1, 1;\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+// ProductOfTiles for an element: `shape` ends in the types, `flags` are the operands after the
+// scale of the sums, the last strings number the operands behind the sums.
+#define MILI_TILES(E, kN, shape, names, flags, a_name, b_name, first_name, ...)                    \
+  template <>                                                                                      \
+  __device__ __forceinline__ void ProductOfTiles<E, kN>(float(&c)[kN / 2], uint64_t a, uint64_t b, \
+                                                        bool is_first) {                           \
+    asm volatile("{\n.reg .pred add;\nsetp.eq.b32 add, %" first_name                               \
+                 ", 0;\n"                                                                          \
+                 "wgmma.mma_async.sync.aligned." shape " {" names "}, %" a_name ", %" b_name       \
+                 ", add, 1, 1" flags ";\n}\n"                                                      \
+                 : __VA_ARGS__                                                                     \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(is_first)));                               \
+  }
+#define MILI_TILES_16(E, shape, flags) \
+  MILI_TILES(E, 16, shape, MILI_SUM_NAMES_8, flags, "8", "9", "10", MILI_SUMS_8(0))
+#define MILI_TILES_64(E, shape, flags) \
+  MILI_TILES(E, 64, shape, MILI_SUM_NAMES_32, flags, "32", "33", "34", MILI_SUMS_32(0))
+#define MILI_TILES_128(E, shape, flags)                                                  \
+  MILI_TILES(E, 128, shape, MILI_SUM_NAMES_64, flags, "64", "65", "66", MILI_SUMS_32(0), \
+             MILI_SUMS_32(32))
 
-template <>
-__device__ __forceinline__ void ProductOfTiles<Bf16, 128>(float (&c)[64], uint64_t a, uint64_t b,
-                                                          bool is_first) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.eq.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, add, 1, 1, 0, 0;\n}\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]), "+f"(c[32]), "+f"(c[33]), "+f"(c[34]),
-        "+f"(c[35]), "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]), "+f"(c[40]), "+f"(c[41]),
-        "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]),
-        "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
-        "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]),
-        "+f"(c[63])
-      : "l"(a), "l"(b), "r"(static_cast<int>(is_first)));
-}
+MILI_TILES_16(Bf16, "m64n16k16.f32.bf16.bf16", ", 0, 0")
+MILI_TILES_64(Bf16, "m64n64k16.f32.bf16.bf16", ", 0, 0")
+MILI_TILES_128(Bf16, "m64n128k16.f32.bf16.bf16", ", 0, 0")
+MILI_TILES_16(F16, "m64n16k16.f32.f16.f16", ", 0, 0")
+MILI_TILES_64(F16, "m64n64k16.f32.f16.f16", ", 0, 0")
+MILI_TILES_128(F16, "m64n128k16.f32.f16.f16", ", 0, 0")
+MILI_TILES_16(E4m3, "m64n16k32.f32.e4m3.e4m3", "")
+MILI_TILES_64(E4m3, "m64n64k32.f32.e4m3.e4m3", "")
+MILI_TILES_128(E4m3, "m64n128k32.f32.e4m3.e4m3", "")
 
-template <>
-__device__ __forceinline__ void ProductOfRegisters<Bf16, 128>(float (&c)[64],
-                                                              const uint32_t (&a)[4], uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]), "+f"(c[32]), "+f"(c[33]), "+f"(c[34]),
-        "+f"(c[35]), "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]), "+f"(c[40]), "+f"(c[41]),
-        "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]),
-        "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
-        "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]),
-        "+f"(c[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+// ProductOfRegisters, likewise.
+#define MILI_REGISTERS(E, kN, shape, names, a_names, b_name, ...)                                \
+  template <>                                                                                    \
+  __device__ __forceinline__ void ProductOfRegisters<E, kN>(float(&c)[kN / 2],                   \
+                                                            const uint32_t(&a)[4], uint64_t b) { \
+    asm volatile("wgmma.mma_async.sync.aligned." shape " {" names "}, {" a_names "}, %" b_name   \
+                 ", 1, 1, 1, 1;\n"                                                               \
+                 : __VA_ARGS__                                                                   \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                          \
+  }
+#define MILI_REGISTERS_64(E, shape) \
+  MILI_REGISTERS(E, 64, shape, MILI_SUM_NAMES_32, "%32, %33, %34, %35", "36", MILI_SUMS_32(0))
+#define MILI_REGISTERS_128(E, shape)                                                            \
+  MILI_REGISTERS(E, 128, shape, MILI_SUM_NAMES_64, "%64, %65, %66, %67", "68", MILI_SUMS_32(0), \
+                 MILI_SUMS_32(32))
 
-template <>
-__device__ __forceinline__ void ProductOfTiles<F16, 64>(float (&c)[32], uint64_t a, uint64_t b,
-                                                        bool is_first) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.eq.b32 add, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, add, 1, 1, 0, 0;\n}\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
-      : "l"(a), "l"(b), "r"(static_cast<int>(is_first)));
-}
+MILI_REGISTERS_64(Bf16, "m64n64k16.f32.bf16.bf16")
+MILI_REGISTERS_128(Bf16, "m64n128k16.f32.bf16.bf16")
+MILI_REGISTERS_64(F16, "m64n64k16.f32.f16.f16")
+MILI_REGISTERS_128(F16, "m64n128k16.f32.f16.f16")
 
-template <>
-__device__ __forceinline__ void ProductOfRegisters<F16, 64>(float (&c)[32], const uint32_t (&a)[4],
-                                                            uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, "
-      "1, 1, 1;\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
-template <>
-__device__ __forceinline__ void ProductOfTiles<F16, 128>(float (&c)[64], uint64_t a, uint64_t b,
-                                                         bool is_first) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.eq.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, add, 1, 1, 0, 0;\n}\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]), "+f"(c[32]), "+f"(c[33]), "+f"(c[34]),
-        "+f"(c[35]), "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]), "+f"(c[40]), "+f"(c[41]),
-        "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]),
-        "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
-        "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]),
-        "+f"(c[63])
-      : "l"(a), "l"(b), "r"(static_cast<int>(is_first)));
-}
-
-template <>
-__device__ __forceinline__ void ProductOfRegisters<F16, 128>(float (&c)[64], const uint32_t (&a)[4],
-                                                             uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]),
-        "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]),
-        "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]),
-        "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),
-        "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]), "+f"(c[32]), "+f"(c[33]), "+f"(c[34]),
-        "+f"(c[35]), "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]), "+f"(c[40]), "+f"(c[41]),
-        "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]),
-        "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
-        "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]),
-        "+f"(c[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+#undef MILI_REGISTERS_128
+#undef MILI_REGISTERS_64
+#undef MILI_REGISTERS
+#undef MILI_TILES_128
+#undef MILI_TILES_64
+#undef MILI_TILES_16
+#undef MILI_TILES
+#undef MILI_SUMS_32
+#undef MILI_SUMS_8
+#undef MILI_SUM_NAMES_64
+#undef MILI_SUM_NAMES_32
+#undef MILI_SUM_NAMES_8
 
 // Copies the box of `map` at (c0, c1, c2, c3), innermost first, and completes its bytes on
 // `barrier`. What lies outside the tensor becomes zero and counts as copied.

@@ -9,9 +9,9 @@
 #include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.h"
+#include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/linear/wide_args.h"
 #include "kernels/cuda/linear/wide_epilogue.cuh"
-#include "kernels/cuda/linear/wide_products.cuh"
 
 namespace mili::kernels::cuda {
 
