@@ -13,6 +13,7 @@
 #include "common/core/gpu_memory_plan.h"
 #include "kernels/reference/kernels.h"
 #include "tests/support/engine_driver.h"
+#include "tests/support/prompt_chunks.h"
 #include "worker/device/gpu.h"
 #include "worker/engine/cuda/cuda_runner.h"
 
@@ -58,17 +59,9 @@ class GpuModelRunner {
     std::vector<float> all(prompt.size() * limits_.vocab_size);
     const uint32_t size = static_cast<uint32_t>(prompt.size());
     for (uint32_t first = 0; first < size; first += chunk) {
-      StepPlan plan;
-      plan.step_id = StepId(first / chunk + 1);
-      if (first == 0) {
-        SeqStart start{SlotId(0), prompt, size, 0, {}, {}};
-        for (uint32_t i = 0; i < limits_.max_pages_per_seq(); ++i) start.pages.push_back(PageId(i));
-        plan.start = {start};
-      }
       const uint32_t count = std::min(chunk, size - first);
-      plan.step = {{SlotId(0), count, {}, TokenSource::kKnown, first + count == size}};
       Step step;
-      MILI_RETURN_IF_ERROR(slots.Apply(std::move(plan), &step.batch));
+      MILI_RETURN_IF_ERROR(slots.Apply(PlanOfChunk(prompt, first, chunk, limits_), &step.batch));
       step.batch.samples.clear();
       for (uint32_t i = 0; i < count; ++i) step.batch.samples.push_back({0, i, first + i + 1});
       runner_->Launch(step, live_epoch);

@@ -13,6 +13,7 @@
 #include "common/formats/model_source.h"
 #include "kernels/params.h"
 #include "tests/support/engine_driver.h"
+#include "tests/support/prompt_chunks.h"
 #include "worker/device/cpu_pool.h"
 #include "worker/model/model_backend.h"
 
@@ -61,16 +62,8 @@ class ModelRunner {
     std::vector<float> all;
     const uint32_t size = static_cast<uint32_t>(prompt.size());
     for (uint32_t first = 0; first < size; first += chunk) {
-      StepPlan plan;
-      plan.step_id = StepId(first / chunk + 1);
-      if (first == 0) {
-        SeqStart start{SlotId(0), prompt, size, 0, {}, {}};
-        for (uint32_t i = 0; i < limits_.max_pages_per_seq(); ++i) start.pages.push_back(PageId(i));
-        plan.start = {start};
-      }
       const uint32_t count = std::min(chunk, size - first);
-      plan.step = {{SlotId(0), count, {}, TokenSource::kKnown, first + count == size}};
-      MILI_RETURN_IF_ERROR(slots.Apply(std::move(plan), &batch));
+      MILI_RETURN_IF_ERROR(slots.Apply(PlanOfChunk(prompt, first, chunk, limits_), &batch));
       MILI_RETURN_IF_ERROR(backend_->Execute(batch, {}, {}, {}));
       for (uint32_t i = 0; i < count; ++i) {
         float* logits = nullptr;
