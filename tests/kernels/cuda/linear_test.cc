@@ -313,6 +313,26 @@ TEST_F(CudaLinear, StaysRightWhenTunedAndWhenTheTuningIsRestored) {
   EXPECT_EQ(restored->SaveTuning(), before);
 }
 
+// As test models have them: every candidate runs on matrices smaller than any of its tiles.
+TEST_F(CudaLinear, TunesTheMatricesOfTinyModels) {
+  for (const int m : {16, 40, 200}) {
+    for (const auto& [n, k] : {std::pair{8, 64}, {72, 64}, {136, 128}, {24, 256}, {200, 512}}) {
+      for (const bool is_fp8 : {false, true}) {
+        const Layer layer = {.dtype = DType::kBF16,
+                             .num_rows = m,
+                             .n = n,
+                             .k = k,
+                             .has_add = true,
+                             .has_fp8_weights = is_fp8,
+                             .has_fp8_x = is_fp8};
+        const LayerData data(layer, ++seed_);
+        ASSERT_EQ(context_->Tune({{data.Params(), {}}}, 10.0, stream_), cudaSuccess);
+        RunAndCheck(layer);
+      }
+    }
+  }
+}
+
 TEST_F(CudaLinear, RefusesWhatTheContractForbids) {
   const LayerData data({.dtype = DType::kBF16, .num_rows = 4, .n = 64, .k = 128}, 5);
   const auto refuses = [&](auto change) {
