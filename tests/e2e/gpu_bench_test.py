@@ -58,9 +58,10 @@ class GpuBenchTest(unittest.TestCase):
             (bin_dir / name).symlink_to(harness.BIN / name)
         (bin_dir / "mili-load").write_text("#!/bin/sh\necho no luck >&2\nexit 3\n")
         (bin_dir / "mili-load").chmod(0o755)
-        code, report, _ = run_bench(harness.ROOT / "tools/bench/gpu/run", "--models", "tiny",
-                                    "--only", "served", "--work", self.work, "--bin-dir", bin_dir)
-        self.assertEqual(code, 1)
+        code, report, text = run_bench(
+            harness.ROOT / "tools/bench/gpu/run", "--models", "tiny", "--only", "served", "--work",
+            self.work, "--bin-dir", bin_dir)
+        self.assertEqual((code, report is None), (1, False), text)
         self.assertEqual(report["failures"], [
             f"tiny: {what}: mili-load: exit code 3: no luck"
             for what in ("ttft 16", "c4 16->32", "c4 16->32 gRPC")])
@@ -96,11 +97,11 @@ class GpuBenchTest(unittest.TestCase):
 
     def test_parity_wants_close_logits_and_right_tokens(self):
         good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
-                "near_ties": 2, "wrong": 0}
-        self.assertTrue(parity.verdict(good, 9)[0])
-        self.assertFalse(parity.verdict({**good, "cosine": 0.9998}, 9)[0])
-        self.assertFalse(parity.verdict({**good, "wrong": 1}, 9)[0])
-        self.assertFalse(parity.verdict({**good, "cosine": float("nan")}, 9)[0])
+                "near_ties": 2, "wrong": 0, "same_alone": 9}
+        self.assertTrue(parity.verdict(good)[0])
+        self.assertFalse(parity.verdict({**good, "cosine": 0.9998})[0])
+        self.assertFalse(parity.verdict({**good, "wrong": 1})[0])
+        self.assertFalse(parity.verdict({**good, "cosine": float("nan")})[0])
 
     def test_shapes_are_exact(self):
         def parameters(model):

@@ -3,18 +3,21 @@
 #include <algorithm>
 #include <cstdio>
 #include <latch>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/time/clock.h>
 
 #include "common/base/mutex.h"
 #include "common/base/strings.h"
 #include "common/config/flag_table.h"
 #include "common/wire/grpc_process.h"
+#include "tools/bench/device_totals.h"
 #include "tools/bench/load_client.h"
 
 extern char** environ;
@@ -25,6 +28,7 @@ namespace {
 struct LoadOptions {
   std::string grpc;
   std::string http;
+  std::string worker_metrics;
   uint32_t concurrency = 1;
   uint32_t num_requests = 8;
   uint32_t num_warm_ups = 1;
@@ -62,8 +66,9 @@ LoadRequest RequestNumber(const LoadOptions& options, uint32_t request_idx) {
   return request;
 }
 
-// `all_warm` opens once every client has connected and sent its warm-ups.
-void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_warm) {
+// `warm` counts the clients that have connected and sent their warm-ups; all begin at `start`.
+void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& warm,
+               std::latch& start) {
   const std::unique_ptr<LoadClient> client =
       options.http.empty() ? NewGrpcLoadClient(options.grpc) : NewHttpLoadClient(options.http);
   for (uint32_t i = 0; i < options.num_warm_ups; ++i) {
@@ -78,7 +83,8 @@ void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_w
     MutexLock lock(totals.mutex);
     totals.errors.push_back(std::string(sample.status().message()));
   }
-  all_warm.arrive_and_wait();
+  warm.count_down();
+  start.wait();
   for (;;) {
     uint32_t request_idx = 0;
     {
@@ -101,7 +107,28 @@ void RunClient(const LoadOptions& options, LoadTotals& totals, std::latch& all_w
   }
 }
 
-int Report(const LoadOptions& options, LoadTotals& totals, absl::Duration elapsed) {
+// Nothing without --worker-metrics, or if that fails, which counts as an error.
+std::optional<DeviceTotals> ReadDevice(const LoadOptions& options, LoadTotals& totals) {
+  if (options.worker_metrics.empty()) return std::nullopt;
+  const absl::StatusOr<DeviceTotals> read = ReadDeviceTotals(options.worker_metrics);
+  if (read.ok()) return *read;
+  MutexLock lock(totals.mutex);
+  totals.errors.push_back(std::string(read.status().message()));
+  return std::nullopt;
+}
+
+// What the worker's device did meanwhile, as fields of the report.
+std::string FieldsOf(const DeviceTotals& device) {
+  const double num_steps = std::max(device.num_steps, 1.0);
+  return absl::StrFormat(
+      ",\"steps\":%.0f,\"tokens_per_step\":%.1f,\"compute_ms_per_step\":%.4f,"
+      "\"idle_ms_per_step\":%.4f",
+      device.num_steps, device.num_tokens / num_steps, 1e3 * device.compute_s / num_steps,
+      1e3 * device.idle_s / num_steps);
+}
+
+int Report(const LoadOptions& options, LoadTotals& totals, absl::Duration elapsed,
+           const std::optional<DeviceTotals>& device) {
   MutexLock lock(totals.mutex);
   const double tokens_per_s =
       static_cast<double>(totals.num_tokens) / absl::ToDoubleSeconds(elapsed);
@@ -111,11 +138,11 @@ int Report(const LoadOptions& options, LoadTotals& totals, absl::Duration elapse
     std::printf(
         "{\"concurrency\":%u,\"requests\":%u,\"errors\":%zu,\"output_tokens\":%llu,"
         "\"tokens_per_s\":%.3f,\"ttft_ms_p50\":%.3f,\"ttft_ms_p99\":%.3f,\"itl_ms_p50\":%.3f,"
-        "\"itl_ms_p99\":%.3f,\"e2e_ms_p50\":%.3f}\n",
+        "\"itl_ms_p99\":%.3f,\"e2e_ms_p50\":%.3f%s}\n",
         options.concurrency, options.num_requests, totals.errors.size(),
         static_cast<unsigned long long>(totals.num_tokens), tokens_per_s, ttft_p50,
         Quantile(totals.first_token_ms, 0.99), itl_p50, Quantile(totals.inter_token_ms, 0.99),
-        Quantile(totals.total_ms, 0.5));
+        Quantile(totals.total_ms, 0.5), device ? FieldsOf(*device).c_str() : "");
   } else {
     std::printf(
         "%u requests, %u at a time: %.1f tokens/s, TTFT p50 %.2f p99 %.2f ms, "
@@ -123,6 +150,12 @@ int Report(const LoadOptions& options, LoadTotals& totals, absl::Duration elapse
         options.num_requests, options.concurrency, tokens_per_s, ttft_p50,
         Quantile(totals.first_token_ms, 0.99), itl_p50, Quantile(totals.inter_token_ms, 0.99),
         totals.errors.size());
+    if (device && device->num_steps > 0) {
+      std::printf("the device: %.0f steps of %.1f tokens, %.3f ms each, %.3f ms between two\n",
+                  device->num_steps, device->num_tokens / device->num_steps,
+                  1e3 * device->compute_s / device->num_steps,
+                  1e3 * device->idle_s / device->num_steps);
+    }
   }
   for (const std::string& error : totals.errors) std::fprintf(stderr, "%s\n", error.c_str());
   return totals.errors.empty() ? 0 : 1;
@@ -138,15 +171,22 @@ int Run(const LoadOptions& options) {
     return 2;
   }
   LoadTotals totals;
-  std::latch all_warm(options.concurrency + 1);
+  std::latch warm(options.concurrency);
+  std::latch start(1);
   std::vector<std::thread> clients;
   for (uint32_t i = 0; i < options.concurrency; ++i) {
-    clients.emplace_back([&] { RunClient(options, totals, all_warm); });
+    clients.emplace_back([&] { RunClient(options, totals, warm, start); });
   }
-  all_warm.arrive_and_wait();
-  const absl::Time start = absl::Now();
+  warm.wait();
+  const std::optional<DeviceTotals> before = ReadDevice(options, totals);
+  const absl::Time start_time = absl::Now();
+  start.count_down();
   for (std::thread& client : clients) client.join();
-  return Report(options, totals, absl::Now() - start);
+  const absl::Duration elapsed = absl::Now() - start_time;
+  const std::optional<DeviceTotals> after = ReadDevice(options, totals);
+  std::optional<DeviceTotals> device;
+  if (before && after) device = *after - *before;
+  return Report(options, totals, elapsed, device);
 }
 
 }  // namespace
@@ -159,6 +199,8 @@ int main(int argc, char** argv) {
   FlagTable flags("mili-load", "Sends random prompts to a running server and times the answers.");
   flags.Add({"grpc", &options.grpc, "HOST:PORT", "Drive the gRPC interface at this address."});
   flags.Add({"http", &options.http, "HOST:PORT", "Drive the HTTP interface at this address."});
+  flags.Add({"worker-metrics", &options.worker_metrics, "HOST:PORT",
+             "Where the worker's /metrics is: reports what its device did meanwhile."});
   flags.Add({"concurrency", &options.concurrency, "N", "Requests under way at a time."});
   flags.Add({"requests", &options.num_requests, "N", "Requests in all."});
   flags.Add({"warm-up", &options.num_warm_ups, "N",

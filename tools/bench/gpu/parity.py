@@ -38,11 +38,11 @@ def answers_of(serve, vocab_size, budget):
     return {"answers": together, "same_alone": same}
 
 
-def verdict(report, same_alone):
-    """The report of reference.py as one line and whether it passes."""
+def verdict(report):
+    """Whether a report of reference.py, with its `same_alone`, passes, and the report as one line."""
     ok = report["cosine"] > 0.9999 and report["wrong"] == 0
     line = (f"cosine {report['cosine']:.6f} (worst prompt {report['worst']:.6f}; transformers in "
             f"bf16 {report['bf16']:.6f}), {report['equal']} of {report['tokens']} tokens equal, "
-            f"{report['near_ties']} near ties, {report['wrong']} wrong, {same_alone} of "
+            f"{report['near_ties']} near ties, {report['wrong']} wrong, {report['same_alone']} of "
             f"{len(PROMPT_TOKENS)} alike alone and in a batch")
     return ok, line

@@ -63,10 +63,10 @@ def unit_of(key):
     return "ms" if key.startswith(("step", "prompt", "ttft")) or key.endswith("itl") else "tok/s"
 
 
-def row_of(model, key, value, on_gpu):
+def row_of(model, key, value, on_gpu, device=None):
     """A measurement beside its limit, peer and aim, which mean something on a GPU only; ratios above
-    1 are in MILI's favour."""
-    row = {"model": model, "what": key, "value": value, "unit": unit_of(key)}
+    1 are in MILI's favour. `device`: what that did in the steps of a load."""
+    row = {"model": model, "what": key, "value": value, "unit": unit_of(key), **(device or {})}
     limit, peer, who, aim = FIGURES.get(model, {}).get(key, (None,) * 4)
     if not on_gpu or peer is None or value <= 0:
         return row
@@ -92,6 +92,9 @@ def table(rows):
         if "peer" in row:
             limit = f"{100 * row['of_limit']:.0f} %" if "of_limit" in row else "-"
             line += (f" {limit:>8} {row['peer']:>8g} {row['peer_name']} {row['over_peer']:>8.2f}x "
-                     f"{row['aim']:>8g} {'met' if row['meets_aim'] else 'missed'}")
+                     f"{row['aim']:>8g} {'met' if row['meets_aim'] else 'missed':<6}")
+        if "steps" in row:
+            line += (f" {row['steps']:.0f} steps of {row['compute_ms']:.2f} ms, "
+                     f"{1e3 * row['idle_ms']:.0f} us between")
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)

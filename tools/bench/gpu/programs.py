@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import select
 import signal
 import subprocess
@@ -45,6 +46,13 @@ class Background:
         self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self.out,
                                         stderr=self.err, text=True, start_new_session=True)
+
+    def has_printed(self, line):
+        self.out.seek(0)
+        return line in self.out.read().splitlines()
+
+    def has_ended(self):
+        return self.process.poll() is not None
 
     def finish(self, timeout_s, text="", keep_partial=False):
         """What it printed, given `text` to read; its process group is ended after timeout_s.
@@ -92,7 +100,8 @@ def run_json(command, timeout_s):
 
 
 class Serve:
-    """`mili serve` on free ports, from exec to ready; `start_s` says how long that took."""
+    """`mili serve` on free ports, from exec to ready; `start_s` says how long that took. `http`,
+    `grpc` and `worker_metrics` are its addresses."""
 
     def __init__(self, bin_dir, model, args, timeout_s):
         read_fd, write_fd = os.pipe()
@@ -106,12 +115,13 @@ class Serve:
         os.close(write_fd)
         try:
             self._wait(read_fd, start + timeout_s)
+            self.start_s = time.monotonic() - start
+            self.worker_metrics = re.search(r"\bmetrics=(\S+)", self.text()).group(1)
         except BaseException:
             end_group(self.process)
             raise
         finally:
             os.close(read_fd)
-        self.start_s = time.monotonic() - start
 
     def _wait(self, read_fd, deadline):
         unread = b""

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Judges a worker's answers by transformers on the same device: reference.py DEVICE.
 
-Reads JSON lines {model, checkpoint, answers} and prints one for each. The reference is the same
-checkpoint in float32, the model run once over prompt and answer, so that one wrong token does not make
+Says "imported" first; until it is given something to do after that, it leaves the device alone. Reads
+JSON lines {model, checkpoint, answers} and prints one for each. Needs torch, transformers and
+accelerate, which loads straight to the device. The reference is the same checkpoint in float32, the model run once over prompt and answer, so that one wrong token does not make
 all later ones differ. What is compared are logits: of each prompt position those that the worker
 scored, the next token's (a random one) and its 20 likeliest; a log probability is one after the
 reference's normaliser is added. A token other than the reference's first choice is a near tie if the
 reference gives it a logit less than a twentieth of the row's standard deviation below.
 """
 import json
+import pathlib
 import sys
 
+import shapes
 import torch
 import transformers
 
@@ -45,17 +48,18 @@ def logits_of(model, answers, device):
     out = []
     for answer in answers:
         ids = torch.tensor([answer["prompt"] + answer["tokens"][:-1]], device=device)
-        out.append(model(ids).logits[0].float().cpu())
+        out.append(model(ids).logits[0].float())
     return out
 
 
-def report_of(case, model_class, device):
-    model = model_class.from_pretrained(
-        case["checkpoint"], dtype=torch.bfloat16, attn_implementation="sdpa").to(device).eval()
+def report_of(case, device):
+    config = json.loads((pathlib.Path(case["checkpoint"]) / "config.json").read_text())
+    model = getattr(transformers, config["architectures"][0]).from_pretrained(
+        case["checkpoint"], dtype=torch.bfloat16, attn_implementation="sdpa",
+        device_map=device).eval()
     bf16 = logits_of(model, case["answers"], device)
     reference = logits_of(model.float(), case["answers"], device)
-    judged = [judge(r.to(device), b.to(device), answer)
-              for r, b, answer in zip(reference, bf16, case["answers"])]
+    judged = [judge(*one) for one in zip(reference, bf16, case["answers"])]
     ours, theirs, rough = (torch.cat([j[key] for j in judged])
                            for key in ("ours", "reference", "bf16"))
     return {"model": case["model"], "cosine": cosine(ours, theirs), "bf16": cosine(rough, theirs),
@@ -69,10 +73,12 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = False
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    # Looked up now, which takes seconds, while the worker is still being asked.
-    model_class = transformers.AutoModelForCausalLM
+    # Looked up now, which takes many seconds, while something else is being done.
+    for name in {config["architectures"][0] for config in shapes.CONFIGS.values()}:
+        getattr(transformers, name)
+    print("imported", flush=True)
     for line in sys.stdin:
-        print(json.dumps(report_of(json.loads(line), model_class, device)), flush=True)
+        print(json.dumps(report_of(json.loads(line), device)), flush=True)
         if device == "cuda":
             torch.cuda.empty_cache()
 

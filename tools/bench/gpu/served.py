@@ -29,11 +29,13 @@ def load(options, serve, interface, clients, requests, prompt, output, vocab_siz
     return programs.run_json(
         [options.bin_dir / "mili-load", f"--{interface}", address, "--concurrency", clients,
          "--requests", requests, "--prompt-tokens", prompt, "--output-tokens", output,
-         "--vocab-size", vocab_size, "--warm-up-tokens", 16, "--json"], timeout_s)
+         "--vocab-size", vocab_size, "--warm-up-tokens", 16, "--worker-metrics",
+         serve.worker_metrics, "--json"], timeout_s)
 
 
 def measure(options, model, checkpoint, vocab_size, budget):
-    """Yields (key, value) or a Failure for what did not work."""
+    """Yields (key, value), loads with what the device did meanwhile as well, or a Failure for what did
+    not work."""
     args = ["--device", options.device, *shapes.MODELS[model][1]]
     # The first start leaves files in the page cache and tuned tables on disk: the second counts.
     with programs.Serve(options.bin_dir, checkpoint, args, budget.left(60)):
@@ -54,6 +56,9 @@ def measure(options, model, checkpoint, vocab_size, budget):
             except programs.Failure as failure:
                 yield programs.Failure(f"{name}: {failure}")
                 continue
-            yield name, result["tokens_per_s"]
+            yield name, result["tokens_per_s"], {
+                "steps": result["steps"], "tokens_per_step": result["tokens_per_step"],
+                "compute_ms": result["compute_ms_per_step"],
+                "idle_ms": result["idle_ms_per_step"]}
             if clients == 1:
                 yield "c1 itl", result["itl_ms_p50"]
