@@ -49,14 +49,13 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
   for (uint32_t byte = 0; byte < 256; ++byte) {
     tokens_[*byte_ids[byte]] = {.left = byte, .right = 0, .rank = 0, .size_bytes = 1};
   }
-  // Of single tokens; edges take over those of their parts below.
-  for (TokenId id = 0; id < tokens_.size(); ++id) tokens_[id].left_marks = MarkOf(id);
-  for (const MergeRule& rule : rules) tokens_[rule.left].right_joins |= MarkOf(rule.right);
   std::vector<bool> is_part(tokens_.size(), false);  // of a rule so far
   for (uint32_t i = 0; i < rules.size(); ++i) {
     const MergeRule& rule = rules[i];
-    const Token& left = tokens_[rule.left];
-    const Token& right = tokens_[rule.right];
+    Token& left = tokens_[rule.left];
+    Token& right = tokens_[rule.right];
+    left.right_joins |= MarkOf(rule.right);
+    right.left_marks |= MarkOf(rule.right);
     if (is_part[rule.merged]) return false;
     is_part[rule.left] = is_part[rule.right] = true;
     if (ranks_.has_overruled() && ranks_.Find(rule.left, rule.right).rank != i) continue;
@@ -66,12 +65,8 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     if (merged.size_bytes != 0) continue;
     Border border = {rule.left, rule.right, i + 1};
     if (Undo(border) && !Stay(border)) continue;
-    merged = {rule.left,
-              rule.right,
-              i + 1,
-              left.size_bytes + right.size_bytes,
-              merged.right_joins | right.right_joins,
-              merged.left_marks | left.left_marks};
+    merged = {rule.left,         rule.right,     i + 1, left.size_bytes + right.size_bytes,
+              right.right_joins, left.left_marks};
   }
   return true;
 }
@@ -128,26 +123,32 @@ size_t BpeSearch::Encode(const char* word, size_t size, TokenId* out) const {
   DeadEnds dead(size);
   size_t count = 0;
   size_t at = 0;
-  TokenId token = trie_->Longest(word, size);
+  TokenTrie::Match match = trie_->Longest(word, size);
+  const auto shorten = [&] {
+    match.token = trie_->ShorterThan(match.token);
+    if (match.token != kNone) match.size_bytes = tokens_[match.token].size_bytes;
+  };
   for (;;) {
     // From the token in hand to one that can stand here; every byte is a token, so there is one
     // at first.
-    while (token != kNone) {
-      const size_t end = at + tokens_[token].size_bytes;
-      if (!dead.At(end) && (count == 0 || AreNeighbours(out[count - 1], token))) break;
-      token = trie_->ShorterThan(token);
+    while (match.token != kNone) {
+      if (!dead.At(at + match.size_bytes) &&
+          (count == 0 || AreNeighbours(out[count - 1], match.token))) {
+        break;
+      }
+      shorten();
     }
-    if (token == kNone) {
+    if (match.token == kNone) {
       dead.Add(at);
-      --count;
-      at -= tokens_[out[count]].size_bytes;
-      token = trie_->ShorterThan(out[count]);
+      match = {out[--count], 0};
+      at -= tokens_[match.token].size_bytes;
+      shorten();
       continue;
     }
-    out[count++] = token;
-    at += tokens_[token].size_bytes;
+    out[count++] = match.token;
+    at += match.size_bytes;
     if (at == size) return count;
-    token = trie_->Longest(word + at, size - at);
+    match = trie_->Longest(word + at, size - at);
   }
 }
 

@@ -48,8 +48,10 @@ class BpeSearch {
     TokenId right = 0;
     uint32_t rank = 0;
     uint32_t size_bytes = 0;  // 0: never made
-    // Marks of what its right edge, which is itself, its right part, that one's and so on, may be
-    // merged with, and of its left edge: if no bit is common, no rule merges across a border.
+    // Its right edge is itself, its right part, that one's and so on; its left edge likewise. Of
+    // each on the right edge, marks of what a rule merges it with before the edge's own merge takes
+    // it up; of each on the left edge its mark, if a rule merges it with something before it as
+    // early. If no bit is common, no rule merges across a border.
     uint64_t right_joins = 0;
     uint64_t left_marks = 0;
   };

@@ -209,23 +209,18 @@ TokenTrie::TokenTrie(const TokenBytes& bytes, const LargeVector<TokenId>& tokens
 
 void TokenTrie::AddStarts() {
   starts_.resize(1 << 16);
-  const auto step = [this](uint64_t node, uint32_t byte, TokenId& longest) -> uint64_t {
-    const uint64_t next = nodes_[BaseOf(node) + byte];
-    if (LabelOf(next) != byte + 1) return 0;
-    if (const uint32_t token = TokenOf(next)) longest = token - 1;
-    return next;
+  // To the child by this byte, which is the one at `depth` - 1.
+  const auto step = [this](const Start& from, uint32_t byte, uint32_t depth) -> Start {
+    const uint64_t node = nodes_[BaseOf(from.node) + byte];
+    if (LabelOf(node) != byte + 1) return {0, from.longest};
+    if (const uint32_t token = TokenOf(node)) return {node, {token - 1, depth}};
+    return {node, from.longest};
   };
   for (uint32_t a = 0xE0; a <= 0xEF; ++a) {
-    TokenId one = kNone;
-    const uint64_t first = step(nodes_[0], a, one);
+    const Start first = step({nodes_[0], {}}, a, 1);
     for (uint32_t b = 0x80; b <= 0xBF; ++b) {
-      TokenId two = one;
-      const uint64_t second = first == 0 ? 0 : step(first, b, two);
-      for (uint32_t c = 0x80; c <= 0xBF; ++c) {
-        TokenId three = two;
-        const uint64_t third = second == 0 ? 0 : step(second, c, three);
-        starts_[StartOf(a, b, c)] = {third, three};
-      }
+      const Start second = step(first, b, 2);
+      for (uint32_t c = 0x80; c <= 0xBF; ++c) starts_[StartOf(a, b, c)] = step(second, c, 3);
     }
   }
 }

@@ -20,9 +20,13 @@ class TokenTrie {
   // call only.
   TokenTrie(const TokenBytes& bytes, const LargeVector<TokenId>& tokens);
 
+  struct Match {
+    TokenId token = kNone;
+    uint32_t size_bytes = 0;
+  };
   // The longest token that `text` begins with; kNone if there is none.
-  TokenId Longest(const char* text, size_t size) const {
-    TokenId longest = kNone;
+  Match Longest(const char* text, size_t size) const {
+    Match longest;
     uint64_t node = nodes_[0];
     size_t i = 0;
     const auto byte_at = [text](size_t at) { return static_cast<unsigned char>(text[at]); };
@@ -36,7 +40,9 @@ class TokenTrie {
     for (; i < size; ++i) {
       node = nodes_[BaseOf(node) + byte_at(i)];
       if (LabelOf(node) != byte_at(i) + 1u) break;
-      if (const uint32_t token = TokenOf(node)) longest = token - 1;
+      if (const uint32_t token = TokenOf(node)) {
+        longest = {token - 1, static_cast<uint32_t>(i + 1)};
+      }
     }
     return longest;
   }
@@ -56,7 +62,7 @@ class TokenTrie {
   // What three bytes from U+0800 to U+FFFF lead to at once, since most text beyond ASCII begins so.
   struct Start {
     uint64_t node = 0;  // without children if there is none
-    TokenId longest = kNone;
+    Match longest;
   };
   static size_t StartOf(unsigned char a, unsigned char b, unsigned char c) {
     return size_t{a & 0x0Fu} << 12 | size_t{b & 0x3Fu} << 6 | (c & 0x3Fu);
