@@ -26,55 +26,68 @@ struct Threshold {
   uint32_t ties;
 };
 
-// Values in the order of ids, with the row's edits if it has any (code without them is faster): a
-// list in shared memory, or groups of the row itself.
+enum class Values : int32_t {
+  kListed,     // memory.listed, with ids
+  kMaxima,     // memory.group_max
+  kGroups,     // those of memory.groups, edited
+  kRawGroups,  // the same, not edited
+  kRow,        // all groups, edited
+};
+
+// Values in the order of ids, in units of 128. All of it lies in shared memory, so that a function
+// takes it without a stack. Code for rows without edits is faster.
 template <bool kEdits>
 struct Source {
-  const RowReader* reader;
-  const float* list;       // null: groups of the row
-  const int32_t* ids;      // of the list
-  const uint16_t* groups;  // the units' groups; null: unit u is group u
-  int32_t count;           // of the list
+  Values values;
   int32_t num_units;
-  bool is_raw;
+  int32_t count;  // of kListed and kMaxima
 
-  __device__ __forceinline__ int32_t GroupOf(int32_t unit) const {
-    return groups != nullptr ? groups[unit] : unit;
+  __device__ __forceinline__ bool is_list() const {
+    return values == Values::kListed || values == Values::kMaxima;
+  }
+  __device__ __forceinline__ int32_t GroupOf(int32_t unit, const DrawMemory& memory) const {
+    return values == Values::kRow ? unit : memory.groups[unit];
   }
   // Absent elements are NaN, whose key is 0.
-  __device__ __forceinline__ float4 Load(int32_t unit) const {
+  __device__ __forceinline__ float4 Load(int32_t unit, const DrawMemory& memory) const {
     const float absent = __int_as_float(0x7fffffff);
-    if (list == nullptr) {
-      const int32_t group = GroupOf(unit);
-      if (is_raw) return reader->Raw(group, absent);
-      return kEdits ? reader->Edited(group) : reader->Cut(reader->Raw(group, -Infinity()), group);
+    const RowReader& reader = memory.reader;
+    if (!is_list()) {
+      const int32_t group = GroupOf(unit, memory);
+      if (values == Values::kRawGroups) return reader.Raw(group, absent);
+      return kEdits ? reader.Edited(group) : reader.Cut(reader.Raw(group, -Infinity()), group);
     }
+    const float* list = values == Values::kListed ? memory.listed : memory.group_max;
     const int32_t first = unit * kGroup + static_cast<int32_t>(threadIdx.x % 32) * kLaneIds;
     float4 x;
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) (&x.x)[j] = first + j < count ? list[first + j] : absent;
     return x;
   }
-  __device__ __forceinline__ int32_t IdOf(int32_t unit, int32_t element) const {
-    return list != nullptr ? ids[unit * kGroup + element] : GroupOf(unit) * kGroup + element;
+  __device__ __forceinline__ int32_t IdOf(int32_t unit, int32_t element,
+                                          const DrawMemory& memory) const {
+    return values == Values::kListed ? memory.listed_ids[unit * kGroup + element]
+                                     : GroupOf(unit, memory) * kGroup + element;
   }
 };
 
+// The first `count` of kListed or kMaxima.
 template <bool kEdits>
-__device__ __forceinline__ Source<kEdits> ListOf(const float* list, const int32_t* ids,
-                                                 int32_t count) {
-  return {nullptr, list, ids, nullptr, count, (count + kGroup - 1) / kGroup, false};
+__device__ __forceinline__ Source<kEdits> ListOf(Values values, int32_t count) {
+  return {values, (count + kGroup - 1) / kGroup, count};
 }
 
 // Calls body(unit, values) for every unit, a warp each.
 template <typename Body, bool kEdits>
-__device__ __forceinline__ void ForEachUnit(const Source<kEdits>& source, Body&& body) {
+__device__ __forceinline__ void ForEachUnit(const Source<kEdits>& source, const DrawMemory& memory,
+                                            Body&& body) {
   constexpr int kAhead = kEdits ? 2 : 4;
   for (int32_t unit = threadIdx.x / 32; unit < source.num_units; unit += kDrawWarps * kAhead) {
     float4 x[kAhead];
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      if (unit + j * kDrawWarps < source.num_units) x[j] = source.Load(unit + j * kDrawWarps);
+      if (unit + j * kDrawWarps < source.num_units)
+        x[j] = source.Load(unit + j * kDrawWarps, memory);
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
@@ -127,11 +140,11 @@ __device__ __forceinline__ Scanned<T> ScanUnits(const Stored* units, int32_t num
 
 // Fills unit_ties, if the threshold needs them.
 template <bool kEdits>
-__device__ __noinline__ void CountTies(const Source<kEdits>& source, const Threshold& threshold,
-                                       DrawMemory& memory) {
+__device__ __forceinline__ void CountTies(const Source<kEdits>& source, const Threshold& threshold,
+                                          DrawMemory& memory) {
   if (threshold.ties == Threshold::kAll) return;
   __syncthreads();
-  ForEachUnit(source, [&](int32_t unit, const float4& x) {
+  ForEachUnit(source, memory, [&](int32_t unit, const float4& x) {
     uint32_t ties = 0;
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) ties += KeyOf((&x.x)[j]) == threshold.key;
@@ -157,11 +170,11 @@ __device__ __forceinline__ uint32_t TiesBefore(int32_t unit, const Threshold& th
 
 // Fills unit_mass with the weights of what passes; unit_ties must be there. Returns their sums.
 template <bool kEdits>
-__device__ __noinline__ Scanned<double> SumMass(const Source<kEdits>& source,
-                                                const Threshold& threshold, const Weight& weight,
-                                                DrawMemory& memory) {
+__device__ __forceinline__ Scanned<double> SumMass(const Source<kEdits>& source,
+                                                   const Threshold& threshold, const Weight& weight,
+                                                   DrawMemory& memory) {
   __syncthreads();
-  ForEachUnit(source, [&](int32_t unit, const float4& x) {
+  ForEachUnit(source, memory, [&](int32_t unit, const float4& x) {
     const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
     double mass = 0;
 #pragma unroll

@@ -111,7 +111,7 @@ __device__ __forceinline__ int32_t LocateInUnit(const Source<kEdits>& source, in
                                                 const Threshold& threshold, const Weight& weight,
                                                 DrawMemory& memory) {
   if (threadIdx.x < 32) {
-    const float4 x = source.Load(unit);
+    const float4 x = source.Load(unit, memory);
     const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
     double weights[kLaneIds];
     double sum = 0;
@@ -140,7 +140,7 @@ __device__ __forceinline__ int32_t LocateInUnit(const Source<kEdits>& source, in
     last = __reduce_max_sync(~0u, last);
     if (threadIdx.x == 0) {
       const uint32_t element = found != 0xffffffffu ? found : last;
-      memory.found_token = source.IdOf(unit, static_cast<int32_t>(element));
+      memory.found_token = source.IdOf(unit, static_cast<int32_t>(element), memory);
     }
   }
   __syncthreads();
@@ -193,52 +193,82 @@ __device__ __forceinline__ uint32_t LowestKeyOfTopP(float top_p, double total, i
   return max(KeyOf(static_cast<float>(floor)), kKeyOfMinusInfinity + 1);
 }
 
-// A token of a row with temperature above 0; group_max is filled.
+// What draws from the candidates that Draw found.
+struct Candidates {
+  uint32_t lowest;  // keys
+  uint32_t highest;
+  int32_t top_k;  // 0: off
+  float top_p;
+  double total_mass;  // of the row; 0: not known
+};
+
+// From more candidates than threads. Not inlined: most rows do without.
 template <bool kEdits>
-__device__ __forceinline__ int32_t Draw(const SlotSampling& s, const RowReader& reader,
-                                        const float* sums, int32_t num_groups,
-                                        const Extremes& extremes, double uniform,
-                                        DrawMemory& memory) {
-  const uint32_t highest = extremes.highest;
-  const Weight weight = {ValueOf(highest), s.temperature};
-  const bool has_top_k = s.top_k > 0 && s.top_k < reader.num_valid;
-  const bool has_sums = NeedsSums(s, reader.num_valid) && !reader.only_infinite;
-  uint32_t lowest = LowestKeyOf(s.min_p, weight);
-  Scanned<double> mass = {};
-  if (has_sums) {
-    mass = MassOfGroups(sums, num_groups, weight, memory);
-    if (!(s.top_p < 1)) {
-      const Source<kEdits> all = {&reader, nullptr, nullptr, nullptr, 0, num_groups, false};
-      return Locate(all, {lowest, Threshold::kAll}, weight, uniform, mass, memory);
-    }
-    lowest = max(lowest, LowestKeyOfTopP(s.top_p, mass.total, reader.num_valid, weight));
-  } else if (has_top_k) {
-    lowest = BoundOfLargest(s.top_k, num_groups, lowest, extremes, memory);
+__device__ __noinline__ int32_t DrawFromMany(Source<kEdits> source, Candidates candidates,
+                                             Weight weight, double uniform, DrawMemory& memory) {
+  const bool has_sums = candidates.total_mass > 0;
+  if (has_sums && !source.is_list()) {
+    const int32_t num_groups = (memory.reader.vocab_size + kGroup - 1) / kGroup;
+    const Source<kEdits> row = {Values::kRow, num_groups, 0};
+    const WideTopP wide = FindWideTopP(row, candidates.top_p, candidates.total_mass,
+                                       candidates.lowest, weight, memory);
+    if (wide.found) return Locate(row, wide.threshold, weight, uniform, wide.mass, memory);
   }
-  lowest = min(lowest, highest);
-  const Source<kEdits> source = Gather<kEdits>(reader, false, num_groups, lowest, memory);
-  if (source.list != nullptr && source.count <= kDrawThreads) {
-    return DrawRanked(source.count, has_top_k ? s.top_k : source.count, s.top_p,
-                      has_sums ? mass.total : 0, weight, uniform, memory);
-  }
-  if (has_sums && source.list == nullptr) {
-    const Source<kEdits> all = {&reader, nullptr, nullptr, nullptr, 0, num_groups, false};
-    const WideTopP wide = FindWideTopP(all, s.top_p, mass.total, lowest, weight, memory);
-    if (wide.found) return Locate(all, wide.threshold, weight, uniform, wide.mass, memory);
-  }
-  Threshold threshold = {lowest, Threshold::kAll};
-  if (has_top_k) {
-    threshold = Select<false>(source, threshold, highest, s.top_k, weight, memory);
+  const uint32_t highest = candidates.highest;
+  Threshold threshold = {candidates.lowest, Threshold::kAll};
+  if (candidates.top_k > 0) {
+    threshold = Select<false>(source, threshold, highest, candidates.top_k, weight, memory);
     CountTies(source, threshold, memory);
   }
+  Scanned<double> mass = {0, candidates.total_mass};
   if (!has_sums) mass = SumMass(source, threshold, weight, memory);
-  if (s.top_p < 1) {
-    const uint64_t need = __double2ull_ru(s.top_p * mass.total * kFixedOne);
+  if (candidates.top_p < 1) {
+    const uint64_t need = __double2ull_ru(candidates.top_p * mass.total * kFixedOne);
     threshold = Select<true>(source, threshold, highest, max(need, uint64_t{1}), weight, memory);
     CountTies(source, threshold, memory);
     mass = SumMass(source, threshold, weight, memory);
   }
   return Locate(source, threshold, weight, uniform, mass, memory);
+}
+
+// A token of a row with temperature above 0; group_max is filled.
+template <bool kEdits>
+__device__ __forceinline__ int32_t Draw(const SlotSampling& s, const float* sums,
+                                        const Extremes& extremes, double uniform,
+                                        DrawMemory& memory) {
+  const RowReader& reader = memory.reader;
+  const int32_t num_groups = (reader.vocab_size + kGroup - 1) / kGroup;
+  const uint32_t highest = extremes.highest;
+  const Weight weight = {ValueOf(highest), s.temperature};
+  const bool has_top_k = s.top_k > 0 && s.top_k < reader.num_valid;
+  const bool has_sums = NeedsSums(s, reader.num_valid) && !reader.only_infinite;
+  uint32_t lowest = LowestKeyOf(s.min_p, weight);
+  double total_mass = 0;
+  if (has_sums) {
+    const Scanned<double> mass = MassOfGroups(sums, num_groups, weight, memory);
+    if (!(s.top_p < 1)) {
+      const Source<kEdits> row = {Values::kRow, num_groups, 0};
+      return Locate(row, {lowest, Threshold::kAll}, weight, uniform, mass, memory);
+    }
+    total_mass = mass.total;
+    lowest = max(lowest, LowestKeyOfTopP(s.top_p, mass.total, reader.num_valid, weight));
+  } else if (has_top_k) {
+    lowest = BoundOfLargest(s.top_k, num_groups, lowest, extremes, memory);
+  }
+  lowest = min(lowest, highest);
+  const Source<kEdits> source = Gather<kEdits>(Values::kGroups, num_groups, lowest, memory);
+  if (source.is_list() && source.count <= kDrawThreads) {
+    return DrawRanked(source.count, has_top_k ? s.top_k : source.count, s.top_p, total_mass, weight,
+                      uniform, memory);
+  }
+  return DrawFromMany(source, {lowest, highest, has_top_k ? s.top_k : 0, s.top_p, total_mass},
+                      weight, uniform, memory);
+}
+
+// The same for a row with edits. Not inlined: it would take registers from rows without.
+__device__ __noinline__ int32_t DrawEdited(const SlotSampling& s, const float* sums,
+                                           Extremes extremes, double uniform, DrawMemory& memory) {
+  return Draw<true>(s, sums, extremes, uniform, memory);
 }
 
 }  // namespace mili::kernels::cuda

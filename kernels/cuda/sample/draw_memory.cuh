@@ -14,18 +14,19 @@ inline constexpr int kUnitsPerThread = kMaxGroups / kDrawThreads;
 static_assert(kUnitsPerThread == 4);  // a float4 of the row's statistics
 
 struct DrawMemory {
-  float listed[kMaxListed];        // values of gathered candidates, by id
-  int32_t listed_ids[kMaxListed];  // their ids
-  float group_max[kMaxGroups];     // of the row's groups; -inf behind them
-  double unit_mass[kMaxGroups];    // of a source's units
-  uint32_t unit_ties[kMaxGroups];  // candidates at the threshold in the units before
-  uint16_t groups[kMaxGroups];     // groups that hold a candidate
-  uint32_t keys[kBins];            // of one candidate a thread
+  float listed[kMaxListed];                 // values of gathered candidates, by id
+  int32_t listed_ids[kMaxListed];           // their ids
+  alignas(16) float group_max[kMaxGroups];  // of the row's groups; -inf behind them
+  double unit_mass[kMaxGroups];             // of a source's units
+  uint32_t unit_ties[kMaxGroups];           // candidates at the threshold in the units before
+  uint16_t groups[kMaxGroups];              // groups that hold a candidate
+  alignas(16) uint32_t keys[kBins];         // of one candidate a thread
   uint32_t bin_count[kBins];
   uint32_t bin_mass[kMassDigits][kBins];
-  double scratch[4 * kDrawWarps];
+  alignas(16) double scratch[4 * kDrawWarps];
   uint32_t warp_counts[2][kDrawWarps];
   // Told by one thread to all.
+  RowReader reader;  // of the block's row
   uint32_t found_bin;
   uint32_t found_count;
   uint64_t found_before;

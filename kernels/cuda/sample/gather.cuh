@@ -59,7 +59,7 @@ __device__ __forceinline__ int32_t ListCandidates(const Source<kEdits>& source, 
 #pragma unroll
     for (int j = 0; j < kListBatch; ++j) {
       next[j] = {absent, absent, absent, absent};
-      if (first + j < source.num_units) next[j] = source.Load(first + j);
+      if (first + j < source.num_units) next[j] = source.Load(first + j, memory);
     }
   };
   load_next();
@@ -103,7 +103,7 @@ __device__ __forceinline__ int32_t ListCandidates(const Source<kEdits>& source, 
       for (int i = 0; i < kLaneIds; ++i) {
         if (!range.Has((&x[j].x)[i])) continue;
         memory.listed[to] = (&x[j].x)[i];
-        memory.listed_ids[to++] = source.IdOf(first_of_x + j, lane * kLaneIds + i);
+        memory.listed_ids[to++] = source.IdOf(first_of_x + j, lane * kLaneIds + i, memory);
       }
     }
   }
@@ -116,16 +116,14 @@ __device__ __forceinline__ int32_t ListCandidates(const Source<kEdits>& source, 
   return ListCandidates(source, lowest, highest, memory, [](int32_t, const auto&) {});
 }
 
-// The candidates with keys from `lowest`: in the list if it holds them, else where they are.
+// The candidates with keys from `lowest` of kGroups or kRawGroups: in the list if it holds them,
+// else where they are.
 template <bool kEdits>
-__device__ __forceinline__ Source<kEdits> Gather(const RowReader& reader, bool is_raw,
-                                                 int32_t num_groups, uint32_t lowest,
+__device__ __forceinline__ Source<kEdits> Gather(Values values, int32_t num_groups, uint32_t lowest,
                                                  DrawMemory& memory) {
-  const int32_t num_listed_groups = ListGroups(num_groups, lowest, memory);
-  const Source<kEdits> groups = {&reader, nullptr,           nullptr, memory.groups,
-                                 0,       num_listed_groups, is_raw};
+  const Source<kEdits> groups = {values, ListGroups(num_groups, lowest, memory), 0};
   const int32_t count = ListCandidates(groups, lowest, KeyOf(Infinity()), memory);
-  return count <= kMaxListed ? ListOf<kEdits>(memory.listed, memory.listed_ids, count) : groups;
+  return count <= kMaxListed ? ListOf<kEdits>(Values::kListed, count) : groups;
 }
 
 }  // namespace mili::kernels::cuda

@@ -36,46 +36,33 @@ __device__ __forceinline__ LogSoftmax LogSoftmaxOf(float max, const float* sums,
 }
 
 // 1 + number of raw logits above `key`, reading the groups that hold any.
-__device__ __forceinline__ int32_t RankOf(const RowReader& reader, uint32_t key, int32_t num_groups,
-                                          DrawMemory& memory) {
-  const int32_t num_listed = ListGroups(num_groups, key + 1, memory);
-  const Source<false> groups = {&reader, nullptr, nullptr, memory.groups, 0, num_listed, true};
+__device__ __forceinline__ int32_t RankOf(uint32_t key, int32_t num_groups, DrawMemory& memory) {
+  const Source<false> groups = {Values::kRawGroups, ListGroups(num_groups, key + 1, memory), 0};
   uint32_t larger = 0;
-  ForEachUnit(groups, [&](int32_t, const float4& x) {
+  ForEachUnit(groups, memory, [&](int32_t, const float4& x) {
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) larger += KeyOf((&x.x)[j]) > key;
   });
   return 1 + static_cast<int32_t>(BlockScan<uint32_t>(larger, memory).total);
 }
 
-// The num_top likeliest tokens, best first; num_top is at most the vocabulary.
-__device__ __forceinline__ void FillTop(const RowReader& reader, const LogSoftmax& softmax,
-                                        int32_t num_top, int32_t num_groups,
-                                        const Extremes& extremes, SampledLogprob* top,
-                                        DrawMemory& memory) {
-  const uint32_t lowest =
-      BoundOfLargest(num_top, num_groups, kKeyOfMinusInfinity, extremes, memory);
-  const Source<false> source = Gather<false>(reader, true, num_groups, lowest, memory);
-  if (source.list != nullptr && source.count <= kDrawThreads) {
-    const int32_t rank = RankAmongListed(source.count, memory);
-    const auto thread = static_cast<int32_t>(threadIdx.x);
-    if (thread >= source.count || rank >= num_top) return;
-    top[rank] = {memory.listed_ids[thread], softmax.Of(memory.listed[thread])};
-    return;
-  }
+// FillTop for more candidates than threads. Not inlined: most rows do without.
+__device__ __noinline__ void FillTopOfMany(Source<false> source, LogSoftmax softmax,
+                                           int32_t num_top, uint32_t lowest, uint32_t highest,
+                                           SampledLogprob* top, DrawMemory& memory) {
   const Threshold threshold =
-      Select<false>(source, {lowest, Threshold::kAll}, extremes.highest, num_top, {}, memory);
+      Select<false>(source, {lowest, Threshold::kAll}, highest, num_top, {}, memory);
   CountTies(source, threshold, memory);
   auto* selected = reinterpret_cast<uint64_t*>(memory.unit_mass);  // key << 32 | ~id
   __syncthreads();
   if (threadIdx.x == 0) memory.num_selected = 0;
   __syncthreads();
-  ForEachUnit(source, [&](int32_t unit, const float4& x) {
+  ForEachUnit(source, memory, [&](int32_t unit, const float4& x) {
     const Passing passing = PassingOf(x, threshold, TiesBefore(unit, threshold, memory));
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) {
       if (!passing.passes[j]) continue;
-      const int32_t id = source.IdOf(unit, threadIdx.x % 32 * kLaneIds + j);
+      const int32_t id = source.IdOf(unit, threadIdx.x % 32 * kLaneIds + j, memory);
       selected[atomicAdd(&memory.num_selected, 1)] =
           uint64_t{KeyOf((&x.x)[j])} << 32 | ~static_cast<uint32_t>(id);
     }
@@ -90,18 +77,35 @@ __device__ __forceinline__ void FillTop(const RowReader& reader, const LogSoftma
   }
 }
 
+// The num_top likeliest tokens, best first; num_top is at most the vocabulary.
+__device__ __forceinline__ void FillTop(const LogSoftmax& softmax, int32_t num_top,
+                                        int32_t num_groups, const Extremes& extremes,
+                                        SampledLogprob* top, DrawMemory& memory) {
+  const uint32_t lowest =
+      BoundOfLargest(num_top, num_groups, kKeyOfMinusInfinity, extremes, memory);
+  const Source<false> source = Gather<false>(Values::kRawGroups, num_groups, lowest, memory);
+  if (!source.is_list() || source.count > kDrawThreads) {
+    FillTopOfMany(source, softmax, num_top, lowest, extremes.highest, top, memory);
+    return;
+  }
+  const int32_t rank = RankAmongListed(source.count, memory);
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  if (thread >= source.count || rank >= num_top) return;
+  top[rank] = {memory.listed_ids[thread], softmax.Of(memory.listed[thread])};
+}
+
 // Fills logprob, rank and top for the row's token.
-__device__ __forceinline__ void FillLogprobs(const RowReader& reader, const float* raw_max,
-                                             const float* raw_sum, int32_t num_top,
-                                             SampledLogprob* top, SampledRow* out,
+__device__ __forceinline__ void FillLogprobs(const float* raw_max, const float* raw_sum,
+                                             int32_t num_top, SampledLogprob* top, SampledRow* out,
                                              DrawMemory& memory) {
+  const RowReader& reader = memory.reader;
   const int32_t num_groups = (reader.vocab_size + kGroup - 1) / kGroup;
   const float logit = reader.logits[out->token_id];
   const Extremes extremes = KeepMaxima(LoadMaxima(raw_max, num_groups), false, memory);
   const LogSoftmax softmax = LogSoftmaxOf(ValueOf(extremes.highest), raw_sum, num_groups, memory);
   out->logprob = softmax.Of(logit);
-  out->rank = RankOf(reader, KeyOf(logit), num_groups, memory);
-  if (num_top > 0) FillTop(reader, softmax, num_top, num_groups, extremes, top, memory);
+  out->rank = RankOf(KeyOf(logit), num_groups, memory);
+  if (num_top > 0) FillTop(softmax, num_top, num_groups, extremes, top, memory);
 }
 
 }  // namespace mili::kernels::cuda

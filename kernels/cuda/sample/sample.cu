@@ -8,11 +8,8 @@ namespace mili::kernels::cuda {
 namespace {
 
 // The row's token; flags say why there is none.
-__device__ __forceinline__ SampledRow SampleRow(const SampleParams& p, const SlotSampling& s,
-                                                RowReader& reader, const RowStats& stats,
+__device__ __forceinline__ SampledRow SampleRow(const SlotSampling& s, const float* sums,
                                                 const float4& maxima, DrawMemory& memory) {
-  const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
   SampledRow row;
   Extremes extremes = KeepMaxima(maxima, false, memory);
   if (extremes.has_nan) {
@@ -23,19 +20,18 @@ __device__ __forceinline__ SampledRow SampleRow(const SampleParams& p, const Slo
     row.flags = kSampledMasked;
     return row;
   }
+  RowReader& reader = memory.reader;
   if (s.temperature == 0) {
     row.token_id = FindInGroup(reader, extremes.group, extremes.highest, memory);
     return row;
   }
   if (ValueOf(extremes.highest) == Infinity()) {
-    reader.only_infinite = true;
+    if (threadIdx.x == 0) reader.only_infinite = true;
     extremes = KeepMaxima(maxima, true, memory);
   }
   const double uniform = UniformOf(s, reader.position);
-  const float* sums = stats.sum + at;
-  row.token_id = reader.edits != nullptr
-                     ? Draw<true>(s, reader, sums, num_groups, extremes, uniform, memory)
-                     : Draw<false>(s, reader, sums, num_groups, extremes, uniform, memory);
+  row.token_id = reader.edits != nullptr ? DrawEdited(s, sums, extremes, uniform, memory)
+                                         : Draw<false>(s, sums, extremes, uniform, memory);
   return row;
 }
 
@@ -61,12 +57,14 @@ __global__ void __launch_bounds__(kDrawThreads, 1)
   const int32_t slot = p.row_slots[blockIdx.x];
   if (slot < 0) return;
   const SlotSampling& s = p.slots[slot];
-  RowReader reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.num_valid_tokens,
-                      p.positions[blockIdx.x], HasEdits(s) ? &s : nullptr};
-  SampledRow row = SampleRow(p, s, reader, stats, maxima, memory);
+  if (threadIdx.x == 0) {
+    memory.reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.num_valid_tokens,
+                     p.positions[blockIdx.x], HasEdits(s) ? &s : nullptr};
+  }
+  SampledRow row = SampleRow(s, stats.sum + at, maxima, memory);
   if (row.token_id >= 0 && s.num_top >= 0) {
     const int32_t num_top = min(min(s.num_top, p.max_top), p.vocab_size);
-    FillLogprobs(reader, stats.raw_max + at, stats.raw_sum + at, num_top,
+    FillLogprobs(stats.raw_max + at, stats.raw_sum + at, num_top,
                  p.top + static_cast<int64_t>(blockIdx.x) * p.max_top, &row, memory);
   }
   if (threadIdx.x != 0) return;
@@ -82,8 +80,10 @@ __global__ void __launch_bounds__(kDrawThreads, 1)
   LetDependentsStart();
   const int32_t target = p.targets[blockIdx.x];
   if (target < 0) return;
-  const RowReader reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.vocab_size, 0,
-                            nullptr};
+  if (threadIdx.x == 0) {
+    memory.reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.vocab_size, 0,
+                     nullptr};
+  }
   const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
   const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
   SampledRow row;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kDrawThreads, 1)
   } else {
     row.token_id = target;
     const int32_t num_top = min(min(p.num_top[blockIdx.x], p.max_top), p.vocab_size);
-    FillLogprobs(reader, stats.raw_max + at, stats.raw_sum + at, num_top,
+    FillLogprobs(stats.raw_max + at, stats.raw_sum + at, num_top,
                  p.top + static_cast<int64_t>(blockIdx.x) * p.max_top, &row, memory);
   }
   if (threadIdx.x == 0) p.out[blockIdx.x] = row;

@@ -35,7 +35,7 @@ __device__ __forceinline__ void FillBins(const Source<kEdits>& source, const Bin
     for (int d = 0; d < kMassDigits; ++d) memory.bin_mass[d][threadIdx.x] = 0;
   }
   __syncthreads();
-  ForEachUnit(source, [&](int32_t, const float4& x) {
+  ForEachUnit(source, memory, [&](int32_t, const float4& x) {
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) {
       const uint32_t key = KeyOf((&x.x)[j]);
@@ -94,8 +94,9 @@ __device__ __forceinline__ Border<Amount> FindBorder(const BinRange& range, Amou
 // mass reaches need / kFixedOne. All of `prior` if they do not suffice. `highest`: no key is above.
 // A source outside of the list may leave some of its candidates there.
 template <bool kByMass, bool kEdits>
-__device__ __noinline__ Threshold Select(Source<kEdits> source, Threshold prior, uint32_t highest,
-                                         uint64_t need, const Weight& weight, DrawMemory& memory) {
+__device__ __forceinline__ Threshold Select(Source<kEdits> source, Threshold prior,
+                                            uint32_t highest, uint64_t need, const Weight& weight,
+                                            DrawMemory& memory) {
   using Amount = std::conditional_t<kByMass, uint64_t, uint32_t>;
   BinRange range(prior.key, highest);
   auto left = static_cast<Amount>(need);
@@ -114,9 +115,9 @@ __device__ __noinline__ Threshold Select(Source<kEdits> source, Threshold prior,
       break;
     }
     range = BinRange(border.low, min(range.highest, border.low + ((1u << range.shift) - 1)));
-    if (source.list == nullptr && border.count <= kMaxListed) {
+    if (!source.is_list() && border.count <= kMaxListed) {
       const int32_t count = ListCandidates(source, range.lowest, range.highest, memory);
-      source = ListOf<kEdits>(memory.listed, memory.listed_ids, count);
+      source = ListOf<kEdits>(Values::kListed, count);
     }
   }
   if (found.key == prior.key) found.ties = min(found.ties, prior.ties);
@@ -129,7 +130,7 @@ __device__ __forceinline__ uint32_t BoundOfLargest(int32_t k, int32_t num_groups
                                                    const Extremes& extremes, DrawMemory& memory) {
   constexpr uint32_t kFewMore = 32;
   if (k > num_groups || extremes.lowest > extremes.highest) return floor;
-  const Source<false> maxima = ListOf<false>(memory.group_max, nullptr, num_groups);
+  const Source<false> maxima = ListOf<false>(Values::kMaxima, num_groups);
   BinRange range(max(floor, extremes.lowest), extremes.highest);
   auto left = static_cast<uint32_t>(k);
   while (true) {

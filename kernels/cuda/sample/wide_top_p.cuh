@@ -39,7 +39,7 @@ __device__ __forceinline__ void FillWidthBins(const Source<kEdits>& row, const W
   __syncthreads();
   memory.bin_mass[0][threadIdx.x] = 0;
   __syncthreads();
-  ForEachUnit(row, [&](int32_t, const float4& x) {
+  ForEachUnit(row, memory, [&](int32_t, const float4& x) {
 #pragma unroll
     for (int j = 0; j < kLaneIds; ++j) {
       const float value = (&x.x)[j];
@@ -85,9 +85,9 @@ struct WideTopP {
   Scanned<double> mass;
 };
 template <bool kEdits>
-__device__ __noinline__ WideTopP FindWideTopP(const Source<kEdits>& row, float top_p, double total,
-                                              uint32_t lowest, const Weight& weight,
-                                              DrawMemory& memory) {
+__device__ __forceinline__ WideTopP FindWideTopP(const Source<kEdits>& row, float top_p,
+                                                 double total, uint32_t lowest,
+                                                 const Weight& weight, DrawMemory& memory) {
   const WidthBins bins = {weight.max, (kBins - 1) / (weight.max - ValueOf(lowest))};
   const float factor = FactorOf(weight.temperature);
   FillWidthBins(row, bins, factor, total, memory);
@@ -120,7 +120,7 @@ __device__ __noinline__ WideTopP FindWideTopP(const Source<kEdits>& row, float t
   const double kept = ScanUnits<double>(memory.unit_mass, row.num_units, memory).total;
   const double left = top_p * total - kept;
   if (!(left > 0)) return {};
-  const Source<kEdits> list = ListOf<kEdits>(memory.listed, memory.listed_ids, count);
+  const Source<kEdits> list = ListOf<kEdits>(Values::kListed, count);
   const uint64_t need = __double2ull_ru(left * kFixedOne);
   const Threshold threshold =
       Select<true>(list, {bin_low, Threshold::kAll}, above - 1, need, weight, memory);
