@@ -50,6 +50,11 @@ class GpuBenchTest(unittest.TestCase):
         for what, value in measured.items():
             self.assertGreater(value, 0, what)
         self.assertGreater(measured["step b4"], measured["step b1"] / 2)
+        # What the device did: two waves of four sequences or more, since clients begin apart.
+        for row in report["rows"][-2:]:
+            self.assertGreaterEqual(row["steps"], 4 * 32)
+            self.assertLessEqual(row["steps"] * row["tokens_per_step"], 16 * (16 + 32))
+            self.assertGreater(row["compute_ms"], 0)
 
     def test_what_fails_is_named_and_does_not_stop_the_rest(self):
         bin_dir = self.root / "bin"

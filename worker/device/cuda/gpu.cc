@@ -44,8 +44,27 @@ absl::Status NoDevice(cudaError_t error) {
   if (error == cudaErrorNoDevice || error == cudaSuccess) {
     return absl::NotFoundError("no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES may hide them)");
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "the GPU cannot be used: ", cudaGetErrorName(error), ": ", cudaGetErrorString(error)));
+  switch (error) {
+    case cudaErrorSystemDriverMismatch:
+      return absl::FailedPreconditionError(
+          "the NVIDIA driver's library and kernel module are of different versions; restart the "
+          "machine, or the container with the host's driver");
+    case cudaErrorNotPermitted:
+    case cudaErrorOperatingSystem:
+      return absl::FailedPreconditionError(
+          "no permission to use the GPU; give this user or container access to /dev/nvidia*");
+    case cudaErrorDevicesUnavailable:
+      return absl::FailedPreconditionError(
+          "the GPU is taken: another process holds it alone; end that one, or allow several with "
+          "nvidia-smi -c 0");
+    case cudaErrorSystemNotReady:
+      return absl::FailedPreconditionError(
+          "the GPU is not ready yet; where GPUs are joined by NVSwitch, nvidia-fabricmanager must "
+          "run");
+    default:
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the GPU cannot be used: ", cudaGetErrorName(error), ": ", cudaGetErrorString(error)));
+  }
 }
 
 }  // namespace
