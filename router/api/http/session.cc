@@ -33,7 +33,7 @@ constexpr std::chrono::seconds kLinger{2};
 constexpr size_t kMaxLingerBytes = 16 * 1024 * 1024;
 constexpr char kContinue[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-auto ToChrono(absl::Duration duration) { return absl::ToChronoMilliseconds(duration); }
+auto ToChrono(absl::Duration duration) { return absl::ToChronoNanoseconds(duration); }
 
 }  // namespace
 
@@ -69,23 +69,25 @@ void HttpSession::Cut() {
   const auto executor = stream_.get_executor();
   asio::post(executor, [self = std::move(self)] {
     self->OnGone();
+    self->turn_.Reclaim();
     self->stream_.close();
   });
 }
 
 void HttpSession::Notify() {
+  if (turn_.Write()) return;
   asio::post(stream_.get_executor(), [self = shared_from_this()] {
     self->has_news_ = true;
     self->news_timer_.cancel();
   });
 }
 
-asio::awaitable<bool> HttpSession::WaitForNews(absl::Duration timeout) {
+HttpSession::Awaitable HttpSession::WaitForNews(absl::Duration timeout) {
   if (!has_news_) {
     news_timer_.expires_after(ToChrono(timeout));
     co_await news_timer_.async_wait(kAwait);
   }
-  co_return std::exchange(has_news_, false);
+  has_news_ = false;
 }
 
 HttpSession::Awaitable HttpSession::Run() {
@@ -261,20 +263,31 @@ asio::awaitable<bool> HttpSession::ServeStream(SessionExchange& exchange) {
     exchange.Close(/*gone=*/true);
     co_return false;
   }
+  absl::Time last_write = absl::Now();
   while (true) {
     has_news_ = false;
     HttpStreamSource::Piece piece = source->Next();
     std::string bytes = RenderStreamPiece(piece.bytes, framing_);
     if (piece.done) bytes += RenderStreamEnd(framing_);
-    if (!bytes.empty() && !co_await Write(std::move(bytes))) break;
+    if (!bytes.empty()) {
+      if (!co_await Write(std::move(bytes))) break;
+      last_write = absl::Now();
+    }
     if (piece.done) co_return framing_.keep_alive && !shared_->closing;
     if (gone_) break;
     if (!piece.bytes.empty()) continue;  // there may be more already
+    turn_.Lend(stream_.socket().native_handle(), framing_, source);
+    const absl::Time ping_at = last_write + shared_->limits.ping_interval;
+    co_await WaitForNews(std::max(ping_at - absl::Now(), absl::ZeroDuration()));
+    StreamTurn::Left left = turn_.Reclaim();
+    last_write = std::max(last_write, left.last_write);
+    if (!left.unsent.empty() && !co_await Write(std::move(left.unsent))) break;
+    if (left.done) co_return framing_.keep_alive && !shared_->closing;
+    if (gone_) break;
+    if (absl::Now() - last_write < shared_->limits.ping_interval) continue;
     // Comments only between events: pieces are whole events.
-    if (!co_await WaitForNews(shared_->limits.ping_interval) && !gone_ &&
-        !co_await Write(RenderStreamPiece(": ping\n\n", framing_))) {
-      break;
-    }
+    if (!co_await Write(RenderStreamPiece(": ping\n\n", framing_))) break;
+    last_write = absl::Now();
   }
   exchange.Close(/*gone=*/true);
   co_return false;

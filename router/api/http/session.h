@@ -1,5 +1,6 @@
 // HttpSession: one connection, from the first byte to the last. All of it runs on the connection's
-// strand, but for the exchange's methods, which any thread may call. Private to http/*.cc.
+// strand, but for the exchange's methods, which any thread may call, and for pieces of a stream
+// that the strand waits for (StreamTurn). Private to http/*.cc.
 #pragma once
 
 #include <atomic>
@@ -18,6 +19,7 @@
 #include "common/base/mutex.h"
 #include "router/api/http/head.h"
 #include "router/api/http/server.h"
+#include "router/api/http/stream_turn.h"
 
 namespace mili::router {
 
@@ -64,8 +66,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> Write(std::string bytes);
   boost::asio::awaitable<bool> Refuse(int code, std::string message);
   boost::asio::awaitable<bool> RefuseBody();
-  // Waits until Notify, or until `timeout` has passed (then false).
-  boost::asio::awaitable<bool> WaitForNews(absl::Duration timeout);
+  // Waits until Notify has something for the strand, or until `timeout` has passed.
+  Awaitable WaitForNews(absl::Duration timeout);
 
   // Looks out for the client's going away while it waits for its answer.
   void WatchRead();
@@ -76,6 +78,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   boost::beast::tcp_stream stream_;
   HttpShared* const shared_;
   boost::beast::flat_buffer buffer_;
+  StreamTurn turn_;  // any thread
   boost::asio::steady_timer news_timer_;
   bool has_news_ = false;  // on the strand
   bool idle_ = true;
