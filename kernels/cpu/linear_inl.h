@@ -30,7 +30,7 @@ RowBlockFunction RowBlockOf(DType dtype) {
       if constexpr (HasTiles<Isa>) {
         return TileRows<Isa>;
       } else if constexpr (Isa::kHasWordDot) {
-        return WordRows<Isa>;
+        return WordRows<Isa, 1>;
       } else {
         return FloatRows<Isa, DType::kBF16>;
       }
@@ -90,6 +90,22 @@ MILI_INLINE int64_t NumRowBlocks(const LinearPart& part, int64_t rows) {
   return (part.weight.rows + rows - 1) / rows;
 }
 
+// Row blocks [begin, end) of a part. Many tokens meet two blocks of words at a time, so that one
+// load of theirs serves two products.
+template <typename Isa>
+void PartBlocks(const LinearParams& p, const LinearPart& part, int64_t begin, int64_t end,
+                int64_t first_token, int64_t last_token) {
+  int64_t block = begin;
+  if constexpr (KindOf<Isa>(DType::kBF16) == WeightKind::kWords) {
+    const bool has_many = last_token - first_token > Isa::kTokenTile;
+    for (; part.weight.dtype == DType::kBF16 && has_many && block + 2 <= end; block += 2) {
+      WordRows<Isa, 2>(p, part, block * Isa::kLanes, first_token, last_token);
+    }
+  }
+  const RowBlockFunction run = RowBlockOf<Isa>(part.weight.dtype);
+  for (; block < end; ++block) run(p, part, block * Isa::kLanes, first_token, last_token);
+}
+
 // Row blocks [begin, end), counted through all parts.
 template <typename Isa>
 void RowBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_token,
@@ -99,10 +115,7 @@ void RowBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_
     const LinearPart& part = p.parts[i];
     const int64_t num_blocks = NumRowBlocks(part, Isa::kLanes);
     const int64_t to = MinOf(end - first_block, num_blocks);
-    const RowBlockFunction run = RowBlockOf<Isa>(part.weight.dtype);
-    for (int64_t block = MaxOf(begin - first_block, 0); block < to; ++block) {
-      run(p, part, block * Isa::kLanes, first_token, last_token);
-    }
+    PartBlocks<Isa>(p, part, MaxOf(begin - first_block, 0), to, first_token, last_token);
     first_block += num_blocks;
   }
 }
@@ -113,10 +126,12 @@ void SiluBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first
                 int64_t last_token) {
   const LinearPart& gate = p.parts[0];
   const LinearPart& up = p.parts[1];
-  for (int64_t row = begin * Isa::kLanes; row < end * Isa::kLanes; row += Isa::kLanes) {
-    RowBlockOf<Isa>(gate.weight.dtype)(p, gate, row, first_token, last_token);
-    RowBlockOf<Isa>(up.weight.dtype)(p, up, row, first_token, last_token);
-    const int64_t num_rows = MinOf(gate.weight.rows - row, Isa::kLanes);
+  for (int64_t block = begin; block < end; block += 2) {
+    const int64_t last_block = MinOf(block + 2, end);
+    PartBlocks<Isa>(p, gate, block, last_block, first_token, last_token);
+    PartBlocks<Isa>(p, up, block, last_block, first_token, last_token);
+    const int64_t row = block * Isa::kLanes;
+    const int64_t num_rows = MinOf(gate.weight.rows, last_block * Isa::kLanes) - row;
     for (int64_t t = first_token; t < last_token; ++t) {
       float* y = gate.y + t * gate.y_stride + row;
       SiluMulRow<Isa>(y, up.y + t * up.y_stride + row, num_rows, y);

@@ -54,62 +54,80 @@ void WordToken(const float* x, int64_t begin, int64_t end, int t, std::byte* pan
   }
 }
 
-// Adds `num_blocks` blocks of kLanes rows to the sums of kTokens tokens.
-template <typename Isa, int kTokens>
-MILI_INLINE void AddWords(const uint8_t* exponents, const uint8_t* weights, int64_t num_blocks,
-                          const WordPanelBlock<kTokens>* panel, typename Isa::F (&sums)[kTokens]) {
+// The weights of kLanes rows.
+struct WordWeights {
+  const uint8_t* exponents;
+  const uint8_t* words;
+};
+
+MILI_INLINE WordWeights WordWeightsOf(const LinearPart& part, int64_t row) {
+  const int64_t cols = part.weight.cols;
+  const auto* group =
+      reinterpret_cast<const uint8_t*>(part.weight.data) + row / kPackedRows * WordGroupBytes(cols);
+  return {group + row % kPackedRows, group + WordExponentBytes(cols) + row % kPackedRows * 4};
+}
+
+// Adds `num_blocks` blocks of kVectors times kLanes rows to the sums of kTokens tokens.
+template <typename Isa, int kTokens, int kVectors>
+MILI_INLINE void AddWords(const WordWeights (&weights)[kVectors], int64_t num_blocks,
+                          const WordPanelBlock<kTokens>* panel,
+                          typename Isa::F (&sums)[kVectors][kTokens]) {
   using F = typename Isa::F;
   using I = typename Isa::I;
   for (int64_t b = 0; b < num_blocks; ++b) {
     const WordPanelBlock<kTokens>& x = panel[b];
-    I dots[kTokens] = {};
-    __builtin_prefetch(exponents + b * kPackedRows + 256);
+    I dots[kVectors][kTokens] = {};
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      __builtin_prefetch(weights[v].exponents + b * kPackedRows + 256);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kWordPairs; ++i) {
-      const uint8_t* from = weights + b * kWordBlockBytes + 64 * i;
-      __builtin_prefetch(from + kPrefetchBytes);
-      const I w = LoadAs<I>(from);
+      I w[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const uint8_t* from = weights[v].words + b * kWordBlockBytes + 64 * i;
+        __builtin_prefetch(from + kPrefetchBytes);
+        w[v] = LoadAs<I>(from);
+      }
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
-        dots[t] = Isa::DotWords(dots[t], w, LoadAs<int32_t>(&x.q[i][t]));
+        const auto two = LoadAs<int32_t>(&x.q[i][t]);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) dots[v][t] = Isa::DotWords(dots[v][t], w[v], two);
       }
     }
-    const F unit = reinterpret_cast<F>(Isa::LoadBytes(exponents + b * kPackedRows) << 23);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const F unit =
+          reinterpret_cast<F>(Isa::LoadBytes(weights[v].exponents + b * kPackedRows) << 23);
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-      sums[t] = Isa::Fma(ToF<Isa>(dots[t]) * Broadcast<Isa>(x.scale[t]), unit, sums[t]);
+      for (int t = 0; t < kTokens; ++t) {
+        sums[v][t] = Isa::Fma(ToF<Isa>(dots[v][t]) * Broadcast<Isa>(x.scale[t]), unit, sums[v][t]);
+      }
     }
   }
 }
 
-// Blocks whose weights stay in L1 while every panel meets them.
-constexpr int64_t kWordTileBlocks = 16;
-
-// kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last of all.
-template <typename Isa>
+// kVectors times kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last
+// of all. Where panels follow each other, these rows stay in L2: keeping part of their columns in
+// L1 costs more, since the sums then come and go.
+template <typename Isa, int kVectors>
 void WordRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_t begin,
               int64_t end) {
-  const int64_t cols = p.in_features;
-  const auto* group =
-      reinterpret_cast<const uint8_t*>(part.weight.data) + row / kPackedRows * WordGroupBytes(cols);
-  const uint8_t* exponents = group + row % kPackedRows;
-  const uint8_t* weights = group + WordExponentBytes(cols) + row % kPackedRows * 4;
-  const OutputRows out = OutputRowsOf(part, row);
-  const int64_t num_blocks = NumWordBlocks(cols);
-  const int64_t width = end - begin <= Isa::kTokenTile ? num_blocks : kWordTileBlocks;
-  for (int64_t first = 0; first < num_blocks; first += width) {
-    const int64_t count = MinOf(width, num_blocks - first);
-    ForEachPanel<Isa::kTokenTile>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
-      constexpr int kTokens = decltype(size)::kValue;
-      const auto* panel = reinterpret_cast<const WordPanelBlock<kTokens>*>(
-          p.workspace + token * WordTokenBytes(cols));
-      typename Isa::F sums[kTokens];
-      LoadSums<Isa>(out, token, first == 0, sums);
-      AddWords<Isa, kTokens>(exponents + first * kPackedRows, weights + first * kWordBlockBytes,
-                             count, panel + first, sums);
-      StoreSums<Isa>(out, token, first + count == num_blocks, sums);
-    });
-  }
+  WordWeights weights[kVectors];
+  for (int v = 0; v < kVectors; ++v) weights[v] = WordWeightsOf(part, row + v * Isa::kLanes);
+  ForEachPanel<Isa::kTokenTile>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
+    constexpr int kTokens = decltype(size)::kValue;
+    const auto* panel = reinterpret_cast<const WordPanelBlock<kTokens>*>(
+        p.workspace + token * WordTokenBytes(p.in_features));
+    typename Isa::F sums[kVectors][kTokens] = {};
+    AddWords<Isa, kTokens, kVectors>(weights, NumWordBlocks(p.in_features), panel, sums);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      StoreSums<Isa>(OutputRowsOf(part, row + v * Isa::kLanes), token, true, sums[v]);
+    }
+  });
 }
 
 }  // namespace
