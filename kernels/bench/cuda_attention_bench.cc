@@ -201,9 +201,10 @@ void BenchAllDecode(int num_sms) {
     int batch;
     int32_t len;
   };
-  const std::vector<Row> rows = {{1, 16},    {1, 128},   {1, 1024},  {1, 4096},  {1, 16384},
-                                 {4, 1024},  {16, 128},  {16, 1024}, {16, 4096}, {64, 256},
-                                 {64, 1024}, {64, 4096}, {256, 256}, {256, 1024}};
+  const std::vector<Row> rows = {{1, 16},    {1, 128},   {1, 1024}, {1, 4096},  {1, 8192},
+                                 {1, 16384}, {1, 32768}, {4, 1024}, {4, 4096},  {16, 128},
+                                 {16, 1024}, {16, 4096}, {64, 256}, {64, 1024}, {64, 4096},
+                                 {256, 256}, {256, 1024}};
   for (const int32_t num_heads : {16, 32}) {
     const AttentionShape shape = {DType::kBF16, 128, num_heads, 8};
     for (const Row& row : rows) {
@@ -268,6 +269,11 @@ void BenchAllVarlen() {
   BenchVarlen(qwen8b, "8 x 128 at 1000", std::vector<int32_t>(8, 128),
               std::vector<int32_t>(8, 1128));
   BenchVarlen(qwen8b, "16 x 512", std::vector<int32_t>(16, 512), std::vector<int32_t>(16, 512));
+  BenchVarlen(qwen8b, "64 at 4096", {64}, {4096 + 64});
+  BenchVarlen(qwen8b, "64 at 8192", {64}, {8192 + 64});
+  BenchVarlen(qwen8b, "64 at 32768", {64}, {32768 + 64});
+  BenchVarlen(qwen8b, "256 at 4096", {256}, {4096 + 256});
+  BenchVarlen(qwen8b, "512 at 16384", {512}, {16384 + 512});
   const AttentionShape qwen06b = {DType::kBF16, 128, 16, 8};
   for (const int32_t len : {128, 1024, 2048, 8192}) {
     BenchVarlen(qwen06b, std::to_string(len), {len}, {len});

@@ -25,6 +25,9 @@ struct HopperProducts {
   const int thread = static_cast<int>(threadIdx.x) % 128;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   TileWalk at = {p};
+  const RowWalk<128 / kChunks, kHeadDim> first_out = {p.group, p.out_stride,
+                                                      warpgroup * 64 + thread / kChunks};
+  const int32_t token_of[2] = {RowOf(0) / p.group, RowOf(1) / p.group};  // of this thread's rows
 
   // This thread's rows are RowOf(0) and RowOf(1).
   float o[kHeadDim / 2];
@@ -53,17 +56,19 @@ struct HopperProducts {
       }
     }
     SyncWarpgroup();
+    const int chunk = thread % kChunks;
+    const int32_t num_tokens = at.NumTokens();
+    auto* tile = static_cast<Element*>(p.out) +
+                 (at.tile.first_row + static_cast<int64_t>(at.tile.first_token)) * p.out_stride +
+                 at.kv_head * p.group * kHeadDim + chunk * 8;
+    auto rows = first_out;
 #pragma unroll
-    for (int i = 0; i < kChunks / 2; ++i) {
-      const int chunk = i * 128 + thread;
-      const int row = chunk / kChunks;
-      const int32_t token = at.TokenOf(warpgroup * 64 + row);
-      if (token >= at.tile.num_tokens) continue;
-      reinterpret_cast<uint4*>(static_cast<Element*>(p.out) +
-                               (at.tile.first_row + static_cast<int64_t>(token)) * p.out_stride +
-                               at.HeadOf(warpgroup * 64 + row) * kHeadDim)[chunk % kChunks] =
-          *reinterpret_cast<const uint4*>(
-              staging + Shared::Swizzled(Shared::kQueryHalfBytes, row, chunk % kChunks));
+    for (int row = thread / kChunks; row < 64; row += 128 / kChunks) {
+      if (rows.token < num_tokens) {
+        *reinterpret_cast<uint4*>(tile + rows.offset) = *reinterpret_cast<const uint4*>(
+            staging + Shared::Swizzled(Shared::kQueryHalfBytes, row, chunk));
+      }
+      rows.Advance();
     }
   }
 
@@ -100,7 +105,8 @@ struct HopperProducts {
     if (first_key + kHopperBlock > offset + at.tile.first_token + 1) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int32_t limit = offset + at.TokenOf(RowOf(half)) - first_key - lane % 4 * 2;
+        const int32_t limit =
+            offset + at.tile.first_token + token_of[half] - first_key - lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < kHopperBlock / 8; ++i) {
           if (8 * i > limit) s[4 * i + 2 * half] = -INFINITY;
@@ -198,6 +204,7 @@ struct HopperProducts {
     if (warpgroup == 1) ArriveThreads(2, 256);
     RingPlace<Shared::kStages> ring;
     RingPlace<2> tiles;
+    at.LoadNext();
     while (at.Next()) {
       uint8_t* queries = shared.q[tiles.stage][warpgroup];
       WaitForPhase(SharedAddress(&shared.full_q[tiles.stage][warpgroup]), tiles.parity);

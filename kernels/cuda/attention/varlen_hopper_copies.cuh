@@ -61,6 +61,7 @@ struct HopperCopies {
                             static_cast<uint32_t>(place) * (kPageTokens * 128);
     RingPlace<kStages> ring;
     ring.parity = 1;  // the ring is empty
+    at.LoadNext();
     while (at.Next()) {
       const int32_t last = at.NumBlocks() - 1;
       int32_t page = PageOf(last);
@@ -101,21 +102,25 @@ struct HopperCopies {
   __device__ __forceinline__ void CopyQueries(int warpgroup) {
     RingPlace<2> ring;
     ring.parity = 1;
+    constexpr int kRows = 32 / kChunks;  // at once
+    const int chunk = lane % kChunks;
+    const RowWalk<kRows, kHeadDim> first(p.group, p.q_stride, warpgroup * 64 + lane / kChunks);
+    at.LoadNext();
     while (at.Next()) {
       WaitForPhase(SharedAddress(&shared.empty_q[ring.stage][warpgroup]), ring.parity);
       const uint32_t to = SharedAddress(shared.q[ring.stage][warpgroup]);
-#pragma unroll 1
-      for (int i = 0; i < 64 * kChunks / 32; ++i) {
-        const int chunk = i * 32 + lane;
-        const int row = chunk / kChunks;
-        const int32_t token = at.TokenOf(warpgroup * 64 + row);
-        const bool is_valid = token < at.tile.num_tokens;
-        const auto* from =
-            static_cast<const Element*>(p.q) +
-            (at.tile.first_row + static_cast<int64_t>(is_valid ? token : 0)) * p.q_stride +
-            at.HeadOf(warpgroup * 64 + row) * kHeadDim + chunk % kChunks * 8;
-        CopyAsync16OrZero(to + Shared::Swizzled(Shared::kQueryHalfBytes, row, chunk % kChunks),
-                          from, is_valid);
+      const int32_t num_tokens = at.NumTokens();
+      const auto* tile =
+          static_cast<const Element*>(p.q) +
+          (at.tile.first_row + static_cast<int64_t>(at.tile.first_token)) * p.q_stride +
+          at.kv_head * p.group * kHeadDim + chunk * 8;
+      auto rows = first;
+#pragma unroll 2
+      for (int row = lane / kChunks; row < 64; row += kRows) {
+        const bool is_valid = rows.token < num_tokens;
+        CopyAsync16OrZero(to + Shared::Swizzled(Shared::kQueryHalfBytes, row, chunk),
+                          tile + (is_valid ? rows.offset : 0), is_valid);
+        rows.Advance();
       }
       CommitCopies();
       WaitForCopies<0>();

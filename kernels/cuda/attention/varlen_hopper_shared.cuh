@@ -62,35 +62,77 @@ struct RingPlace {
 };
 
 // The tiles of this CTA with their KV head: of each round of tiles one, forwards and backwards in
-// turn, so that the sums of the tiles' keys, which fall, come out alike.
+// turn, so that the sums of the tiles' keys, which fall, come out alike. A tile is loaded while the
+// one before it is at work.
 struct TileWalk {
   const VarlenArgs& p;
   VarlenTile tile = {};
   int32_t kv_head = 0;
   int32_t round = 0;
+  int4 next[2] = {};
+  int32_t next_kv_head = 0;
 
-  __device__ __forceinline__ bool Next() {
+  __device__ __forceinline__ void LoadNext() {
     const auto num_ctas = static_cast<int32_t>(gridDim.x);
     const auto cta = static_cast<int32_t>(blockIdx.x);
     const int32_t i = round * num_ctas + (round % 2 == 0 ? cta : num_ctas - 1 - cta);
     ++round;
-    if (i >= p.num_tiles * p.num_kv_heads) return false;
-    const auto* from = reinterpret_cast<const int4*>(p.plan + i / p.num_kv_heads);
-    const int4 a = __ldg(from);
-    const int4 b = __ldg(from + 1);
-    tile = {a.x, a.y, a.z, a.w, b.x, b.y, {}};
-    kv_head = i % p.num_kv_heads;
-    return tile.seq >= 0;
+    next[0].x = -1;
+    if (i >= p.num_tiles * p.num_kv_heads) return;
+    const int32_t tile_idx = i / p.num_kv_heads;
+    const auto* from = reinterpret_cast<const int4*>(p.plan + tile_idx);
+    next[0] = __ldg(from);
+    next[1] = __ldg(from + 1);
+    next_kv_head = i - tile_idx * p.num_kv_heads;
+  }
+  // Once LoadNext was called for the first tile.
+  __device__ __forceinline__ bool Next() {
+    tile = {next[0].x, next[0].y, next[0].z, next[0].w, next[1].x, next[1].y, {}};
+    kv_head = next_kv_head;
+    if (tile.seq < 0) return false;
+    LoadNext();
+    return true;
   }
   __device__ __forceinline__ int32_t NumBlocks() const {
     return (tile.num_keys + kHopperBlock - 1) / kHopperBlock;
   }
-  // A row's token in the sequence; num_tokens or more if the row is none.
-  __device__ __forceinline__ int32_t TokenOf(int row) const {
-    return row < p.tokens_per_tile * p.group ? tile.first_token + row / p.group : tile.num_tokens;
+  // Tokens of the tile.
+  __device__ __forceinline__ int32_t NumTokens() const {
+    return min(p.tokens_per_tile, tile.num_tokens - tile.first_token);
   }
-  __device__ __forceinline__ int64_t HeadOf(int row) const {
-    return kv_head * p.group + row % p.group;
+};
+
+// Every kStep-th row of a tile from `first_row` on, in an array with `stride` elements between
+// tokens. Counts, since dividing by the group for each row would cost more than copying it.
+template <int kStep, int kHeadDim>
+struct RowWalk {
+  const int32_t group;
+  const int32_t step_tokens;
+  const int32_t step_heads;
+  const int32_t step;  // elements
+  const int32_t wrap;  // elements from behind a token's heads to the next token's
+  int32_t token;       // of the tile
+  int32_t head;        // of the group
+  int32_t offset;      // elements from the first head of the tile's first token
+
+  __device__ __forceinline__ RowWalk(int32_t group, int64_t stride, int first_row)
+      : group(group),
+        step_tokens(kStep / group),
+        step_heads(kStep - step_tokens * group),
+        step(step_tokens * static_cast<int32_t>(stride) + step_heads * kHeadDim),
+        wrap(static_cast<int32_t>(stride) - group * kHeadDim),
+        token(first_row / group),
+        head(first_row - token * group),
+        offset(token * static_cast<int32_t>(stride) + head * kHeadDim) {}
+  __device__ __forceinline__ void Advance() {
+    token += step_tokens;
+    head += step_heads;
+    offset += step;
+    if (head >= group) {
+      head -= group;
+      ++token;
+      offset += wrap;
+    }
   }
 };
 
