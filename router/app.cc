@@ -9,6 +9,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
+#include "common/wire/poller_hold.h"
 #include "router/dispatch/grpc_group_client.h"
 
 namespace mili::router {
@@ -16,6 +17,10 @@ namespace {
 
 // For the last bytes of answers that are complete.
 constexpr absl::Duration kFlushTime = absl::Seconds(3);
+
+// An output thread writes some 100,000 pieces a second; a GPU's worker has CPUs to spare.
+constexpr int kCpusAnOutputThread = 4;
+constexpr int kMaxNumOutputThreads = 8;
 
 uint64_t RandomSeed() {
   std::random_device device;
@@ -99,6 +104,8 @@ absl::Status App::MakeEngine() {
   frontend.limits.queue_timeout = or_none(settings_.queue_timeout);
   frontend.log_requests = settings_.log_requests;
   frontend.seed = RandomSeed();
+  frontend.num_output_threads =
+      std::clamp(PollerHold::NumUsableCpus() / kCpusAnOutputThread, 1, kMaxNumOutputThreads);
   frontend_ = std::make_unique<Frontend>(frontend, engine_.get(), &model_, &log_, &clock_);
   return absl::OkStatus();
 }

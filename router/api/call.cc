@@ -73,12 +73,12 @@ void Call::Start() {
   Wake();
 }
 
-void Call::Push(ChoiceDelta delta) {
+bool Call::Push(ChoiceDelta delta) {
   // An event may bring nothing to show: text held back, ids not asked for.
-  if (delta.text.empty() && delta.tokens.empty() && !delta.end.has_value()) return;
+  if (delta.text.empty() && delta.tokens.empty() && !delta.end.has_value()) return false;
   {
     MutexLock lock(mutex_);
-    if (detached_ || finished_) return;
+    if (detached_ || finished_) return false;
     const size_t idx = size_t{delta.prompt_idx} * spec_.num_choices + delta.choice_idx;
     if (waiting_[idx] != nullptr) {
       Append(std::move(delta), waiting_[idx].get());
@@ -88,7 +88,7 @@ void Call::Push(ChoiceDelta delta) {
     }
   }
   // Without a stream nobody looks before the end.
-  if (spec_.stream) Wake();
+  return spec_.stream;
 }
 
 void Call::Finish(absl::Status status) {

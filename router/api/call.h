@@ -65,7 +65,10 @@ class Call {
   // Before Start; first on the text pool, then on the output thread.
   std::vector<PromptOutcome>& mutable_prompts() { return prompts_; }
   void Start();
-  void Push(ChoiceDelta delta);
+  // True: the network side is to be told, by Wake, when there is nothing more to push at the
+  // moment.
+  [[nodiscard]] bool Push(ChoiceDelta delta);
+  void Wake() const;
   // The terminal status, once; later ones are dropped. OK implies Start.
   void Finish(absl::Status status);
 
@@ -74,8 +77,6 @@ class Call {
   std::vector<RequestKey> keys() const;
 
  private:
-  void Wake() const;
-
   const ValidSpec spec_;
   const std::shared_ptr<const ServedModel> model_;
   std::vector<PromptOutcome> prompts_;

@@ -9,7 +9,7 @@
 namespace mili::router {
 namespace {
 
-// A step's news of so few choices are handled on the loop's thread.
+// A step's news of so few choices, all threads together, are handled on the loop's thread.
 constexpr size_t kMaxTokensOnTheSpot = 8;
 
 struct AdoptMessage {
@@ -35,7 +35,8 @@ struct CallState {
   size_t num_prompts_unscored = 0;
   CallTotals totals;
   bool admitted = false;
-  bool ended = false;  // for the client
+  bool has_news = false;  // of which the network side is to be told
+  bool ended = false;     // for the client
 };
 
 // One request of a call, until the engine has finished every choice of it.
@@ -49,9 +50,11 @@ struct Part {
 
 class OutputThreadLoop final : public OutputThread {
  public:
-  OutputThreadLoop(Engine* engine, OutputPool::OnFinished on_finished)
+  OutputThreadLoop(Engine* engine, OutputPool::OnFinished on_finished,
+                   size_t max_tokens_on_the_spot)
       : engine_(engine),
         on_finished_(std::move(on_finished)),
+        max_tokens_on_the_spot_(max_tokens_on_the_spot),
         // Bounded by its senders: what tickets admit.
         messages_(0, [this](std::vector<Message> messages) {
           HandleAll(std::move(messages));
@@ -79,7 +82,7 @@ class OutputThreadLoop final : public OutputThread {
   }
   void OnTokens(std::vector<TokenEvent> events) override {
     // A few tokens are told sooner than another thread wakes.
-    if (events.size() <= kMaxTokensOnTheSpot) {
+    if (events.size() <= max_tokens_on_the_spot_) {
       messages_.PostAndHandle(std::move(events));
     } else {
       messages_.Post(std::move(events));
@@ -90,6 +93,10 @@ class OutputThreadLoop final : public OutputThread {
   void HandleAll(std::vector<Message> messages) {
     for (Message& message : messages) {
       std::visit([this](auto& m) { Handle(m); }, message);
+    }
+    // At the end of the turn: what several steps brought a call meanwhile goes out as one piece.
+    for (const std::shared_ptr<CallState>& state : std::exchange(with_news_, {})) {
+      if (std::exchange(state->has_news, false)) state->call->Wake();
     }
   }
 
@@ -173,7 +180,9 @@ class OutputThreadLoop final : public OutputThread {
       delta.end->num_cached_tokens = event.num_cached_tokens;
       state.totals.num_output_tokens += choice.num_output_tokens();
     }
-    state.call->Push(std::move(delta));
+    if (state.call->Push(std::move(delta)) && !std::exchange(state.has_news, true)) {
+      with_news_.push_back(part.state);
+    }
     if (!ended) return;
     if (!event.finish.has_value()) engine_->FinishChoice(event.request, event.choice_idx);
     if (--state.num_choices_left == 0) End(state, absl::OkStatus());
@@ -187,6 +196,7 @@ class OutputThreadLoop final : public OutputThread {
   void End(CallState& state, absl::Status status) {
     if (state.ended) return;
     state.ended = true;
+    state.has_news = false;  // Finish tells all
     if (!status.ok()) {
       for (const RequestKey key : state.keys) engine_->Cancel(key, status);
     }
@@ -198,6 +208,8 @@ class OutputThreadLoop final : public OutputThread {
 
   Engine* const engine_;
   const OutputPool::OnFinished on_finished_;
+  const size_t max_tokens_on_the_spot_;
+  std::vector<std::shared_ptr<CallState>> with_news_;  // in this turn
   // Of the calls not yet ended.
   std::unordered_map<const Call*, std::shared_ptr<CallState>> states_;
   std::unordered_map<RequestKey, Part> parts_;
@@ -208,7 +220,8 @@ class OutputThreadLoop final : public OutputThread {
 
 OutputPool::OutputPool(size_t num_threads, Engine* engine, OnFinished on_finished) {
   for (size_t i = 0; i < num_threads; ++i) {
-    threads_.push_back(std::make_shared<OutputThreadLoop>(engine, on_finished));
+    threads_.push_back(
+        std::make_shared<OutputThreadLoop>(engine, on_finished, kMaxTokensOnTheSpot / num_threads));
   }
 }
 

@@ -32,6 +32,10 @@ class Client {
     while (bell_->num_rings == num_seen_) bell_->changed.Wait(bell_->mutex);
     num_seen_ = bell_->num_rings;
   }
+  uint64_t num_rings() const {
+    MutexLock lock(bell_->mutex);
+    return bell_->num_rings;
+  }
   // Takes news until the end; the text of choice 0.
   absl::Status ReadAll(Call& call, size_t max_bytes = 1 << 20) {
     while (true) {
@@ -132,6 +136,31 @@ TEST_F(OutputTest, NewsOfASlowReaderCoalesceIntoOnePieceAChoice) {
   EXPECT_EQ(news.deltas[0].text, "hello world");
   EXPECT_TRUE(news.deltas[0].end.has_value());
   EXPECT_TRUE(news.done);
+}
+
+TEST_F(OutputTest, ATurnTellsACallOnceHoweverMuchItBrings) {
+  engine_.hold = true;
+  Client client;
+  auto call = std::make_shared<Call>(SpecOf(2, true), Model(), client.wake());
+  const RequestPtr request = RequestFor(*call);
+  const auto output = pool_.Next();
+  output->Adopt(call, {request});
+  output->Admitted(call);
+  client.WaitForWake();
+  std::vector<TokenEvent> events(3, TokenEvent{.request = request->key});
+  for (TokenEvent& event : events) event.tokens.push_back({.id = 'x'});
+  events[1].choice_idx = 1;
+  output->OnTokens(events);
+  client.WaitForWake();
+  EXPECT_EQ(client.num_rings(), 2u);
+  EXPECT_EQ(call->Take(1 << 20).deltas.size(), 2u);
+  for (uint32_t i : {0, 1}) {
+    events[i].finish = Finish{.reason = FinishReason::kLength};
+  }
+  events.pop_back();
+  output->OnTokens(events);
+  EXPECT_TRUE(client.ReadAll(*call).ok());
+  EXPECT_EQ(client.num_rings(), 3u);
 }
 
 TEST_F(OutputTest, TakeKeepsToItsBytes) {
