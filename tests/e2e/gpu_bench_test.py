@@ -50,7 +50,7 @@ class GpuBenchTest(unittest.TestCase):
         for what, value in measured.items():
             self.assertGreater(value, 0, what)
         self.assertGreater(measured["step b4"], measured["step b1"] / 2)
-        # What the device did: two waves of four sequences or more, since clients begin apart.
+        # What the device did: 16 requests, 4 at a time, of 16 tokens and 32 more.
         for row in report["rows"][-2:]:
             self.assertGreaterEqual(row["steps"], 4 * 32)
             self.assertLessEqual(row["steps"] * row["tokens_per_step"], 16 * (16 + 32))

@@ -1,4 +1,4 @@
-#include "tools/bench/load_client.h"
+#include "tools/bench/load_loop.h"
 
 namespace mili::bench {
 

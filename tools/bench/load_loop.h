@@ -1,8 +1,11 @@
-// One blocking client of a running server, as the load generator drives it: sends a request, stamps
-// every piece of the answer as it arrives. One thread a client; implementations share nothing.
+// LoadLoop: some connections to a running server, driven by one thread, as the load generator needs
+// them: a thread for each would cost the machine more than the server that it measures, since every
+// token would wake another one. Stamps every piece of an answer as it arrives. One thread; loops
+// share nothing.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,19 +40,25 @@ class SampleClock {
   LoadSample Finish(absl::Time now);
 
  private:
-  const absl::Time start_;
+  absl::Time start_;
   absl::Time last_;
   LoadSample sample_;
 };
 
-class LoadClient {
+class LoadLoop {
  public:
-  virtual ~LoadClient() = default;
-  virtual absl::StatusOr<LoadSample> Run(const LoadRequest& request) = 0;
+  using Done = std::function<void(absl::StatusOr<LoadSample>)>;
+
+  virtual ~LoadLoop() = default;
+  // Sends a request over connection `client_idx`, which has none under way; it is made by the first
+  // one and kept. `done` is called by Run, also with what went wrong, and may call Start.
+  virtual void Start(uint32_t client_idx, const LoadRequest& request, Done done) = 0;
+  // Returns when no request is under way.
+  virtual void Run() = 0;
 };
 
-// `address` is host:port. The connection is made by the first Run and kept.
-std::unique_ptr<LoadClient> NewGrpcLoadClient(const std::string& address);
-std::unique_ptr<LoadClient> NewHttpLoadClient(const std::string& address);
+// `address` is host:port.
+std::unique_ptr<LoadLoop> NewGrpcLoadLoop(const std::string& address, uint32_t num_clients);
+std::unique_ptr<LoadLoop> NewHttpLoadLoop(const std::string& address, uint32_t num_clients);
 
 }  // namespace mili::bench
