@@ -52,6 +52,10 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
   std::vector<bool> is_part(tokens_.size(), false);  // of a rule so far
   for (uint32_t i = 0; i < rules.size(); ++i) {
     const MergeRule& rule = rules[i];
+    if (constexpr uint32_t kAhead = 16; i + kAhead < rules.size()) {
+      __builtin_prefetch(&tokens_[rules[i + kAhead].left], 1);
+      __builtin_prefetch(&tokens_[rules[i + kAhead].right], 1);
+    }
     Token& left = tokens_[rule.left];
     Token& right = tokens_[rule.right];
     left.right_joins |= MarkOf(rule.right);

@@ -1,5 +1,6 @@
 #include "common/text/byte_level.h"
 
+#include <algorithm>
 #include <array>
 
 #include "common/text/utf8.h"
@@ -36,16 +37,25 @@ uint32_t ByteLevelChar(uint8_t byte) { return kCharOfByte[byte]; }
 
 bool AppendByteLevelDecoded(std::string_view spelling, std::string& out) {
   const size_t begin = out.size();
+  out.resize(begin + spelling.size());
+  char* end = out.data() + begin;
+  const bool byte_level = PutByteLevelDecoded(spelling, end);
+  out.resize(end - out.data());
+  return byte_level;
+}
+
+bool PutByteLevelDecoded(std::string_view spelling, char*& out) {
+  char* to = out;
   for (size_t i = 0; i < spelling.size();) {
     const CodePoint c = DecodeAt(spelling.data() + i);
     if (c.value >= kEnd || kByteOfChar[c.value] < 0) {
-      out.resize(begin);
-      out.append(spelling);
+      out = std::copy(spelling.begin(), spelling.end(), out);
       return false;
     }
-    out.push_back(static_cast<char>(kByteOfChar[c.value]));
+    *to++ = static_cast<char>(kByteOfChar[c.value]);
     i += c.size_bytes;
   }
+  out = to;
   return true;
 }
 

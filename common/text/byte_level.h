@@ -15,5 +15,7 @@ uint32_t ByteLevelChar(uint8_t byte);
 // Appends the bytes that a token stands for: of each character its byte, or, if one character is
 // not of the alphabet, the text itself, and then says false. `spelling` is valid UTF-8.
 bool AppendByteLevelDecoded(std::string_view spelling, std::string& out);
+// The same to `out`, which has room for as many bytes as the spelling; moves it on behind them.
+bool PutByteLevelDecoded(std::string_view spelling, char*& out);
 
 }  // namespace mili::text

@@ -19,13 +19,7 @@ const char* SkipDigits(const char* p, const char* end) {
 
 }  // namespace
 
-void JsonCursor::SkipSpace() {
-  while (end_ - p_ >= kBlockBytes) {
-    const AsciiBlock block(p_);
-    const int spaces = std::countr_one(block.Are(' ') | block.Newlines() | block.Are('\t'));
-    p_ += spaces;
-    if (spaces < kBlockBytes) return;
-  }
+void JsonCursor::SkipMoreSpace() {
   while (p_ != end_ && IsJsonSpace(*p_)) ++p_;
 }
 
@@ -57,7 +51,7 @@ std::optional<std::string_view> JsonCursor::RestOfString() {
   const char* const stop = FindStringStop(p_, plain);
   if (stop != end_ && *stop == '\\') return EscapedString(stop);
   const std::string_view string(p_, stop - p_);
-  if (!plain && !IsValidUtf8(string)) return std::nullopt;
+  if (!plain && !is_utf8_ && !IsValidUtf8(string)) return std::nullopt;
   p_ = stop;
   if (stop == end_ || *stop != '"') return std::nullopt;
   ++p_;
@@ -69,7 +63,7 @@ std::optional<std::string_view> JsonCursor::EscapedString(const char* p) {
   unescaped_.clear();
   for (;;) {
     const std::string_view part(p_, p - p_);
-    if (!IsValidUtf8(part)) return std::nullopt;
+    if (!is_utf8_ && !IsValidUtf8(part)) return std::nullopt;
     unescaped_.append(part);
     p_ = p;
     if (p_ == end_) return std::nullopt;
@@ -143,7 +137,7 @@ std::optional<std::string_view> JsonCursor::Number() {
   return number;
 }
 
-std::optional<uint64_t> JsonCursor::Unsigned() {
+std::optional<uint64_t> JsonCursor::AnyUnsigned() {
   const char* const before = p_;
   const std::optional<std::string_view> number = Number();
   if (!number) return std::nullopt;

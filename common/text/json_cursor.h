@@ -11,13 +11,14 @@
 #include <string_view>
 
 #include "common/text/ascii_block.h"
+#include "common/text/utf8.h"
 
 namespace mili::text {
 
 class JsonCursor {
  public:
   explicit JsonCursor(std::string_view text)
-      : begin_(text.data()), p_(begin_), end_(begin_ + text.size()) {}
+      : begin_(text.data()), p_(begin_), end_(begin_ + text.size()), is_utf8_(IsValidUtf8(text)) {}
 
   // The byte that comes next, behind white space; 0 if none does.
   char Peek() {
@@ -41,11 +42,13 @@ class JsonCursor {
     if (!Take('"')) return std::nullopt;
     if (end_ - p_ >= kBlockBytes) {  // most are short and plain
       const AsciiBlock block(p_);
-      const int size = std::countr_zero(block.Are('"') | 1u << kBlockBytes);
-      const uint32_t others = block.NotAscii() | block.Are('\\') | block.Controls();
-      if (size < kBlockBytes && (others & ((1u << size) - 1)) == 0) {
-        const std::string_view string(p_, size);
-        p_ += size + 1;
+      const uint32_t quotes = block.Are('"');
+      const uint32_t before = (quotes - 1) & ~quotes;
+      uint32_t others = block.Are('\\') | block.Controls();
+      if (!is_utf8_) others |= block.NotAscii();
+      if (quotes != 0 && (others & before) == 0) {
+        const std::string_view string(p_, std::countr_zero(quotes));
+        p_ += string.size() + 1;
         return string;
       }
     }
@@ -58,17 +61,40 @@ class JsonCursor {
   // A number as it is written.
   std::optional<std::string_view> Number();
   // A number of digits alone that fits.
-  std::optional<uint64_t> Unsigned();
+  std::optional<uint64_t> Unsigned() {
+    // Most are short. A zero in front, or what may go on as something else, is looked at again.
+    Peek();
+    uint64_t value = 0;
+    const char* p = p_;
+    for (; end_ - p > 1 && p - p_ < kShortDigits && *p >= '0' && *p <= '9'; ++p) {
+      value = 10 * value + static_cast<uint64_t>(*p - '0');
+    }
+    if (p == p_ || (*p_ == '0' && p - p_ > 1) || IsOfNumber(*p)) return AnyUnsigned();
+    p_ = p;
+    return value;
+  }
 
   size_t size_bytes() const { return end_ - begin_; }
   // Bytes before the cursor.
   size_t position() const { return p_ - begin_; }
 
  private:
-  void SkipSpace();
+  void SkipSpace() {
+    if (end_ - p_ < kBlockBytes) return SkipMoreSpace();
+    const AsciiBlock block(p_);
+    const int spaces = std::countr_one(block.Are(' ') | block.Newlines() | block.Are('\t'));
+    p_ += spaces;
+    if (spaces == kBlockBytes) SkipMoreSpace();
+  }
+  void SkipMoreSpace();
   // The first byte from p on that ends a string or wants to be looked at; `plain` turns false if
   // one before it is not ASCII.
   const char* FindStringStop(const char* p, bool& plain) const;
+  static constexpr int kShortDigits = 9;
+  static bool IsOfNumber(char c) {
+    return (c >= '0' && c <= '9') || c == '.' || c == 'e' || c == 'E';
+  }
+  std::optional<uint64_t> AnyUnsigned();
   // Behind the first quote.
   std::optional<std::string_view> RestOfString();
   std::optional<std::string_view> EscapedString(const char* p);
@@ -80,6 +106,7 @@ class JsonCursor {
   const char* begin_;
   const char* p_;
   const char* end_;
+  bool is_utf8_;  // all of the text
   std::string unescaped_;
 };
 

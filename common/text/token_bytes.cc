@@ -5,13 +5,15 @@
 namespace mili::text {
 
 TokenBytes::TokenBytes(const Vocabulary& vocabulary, TokenId end_id) : places_(end_id) {
-  bytes_.reserve(vocabulary.size_bytes());
+  bytes_.resize(vocabulary.size_bytes());
+  char* end = bytes_.data();
   for (TokenId id = 0; id < vocabulary.end_id(); ++id) {
     if (!vocabulary.Contains(id)) continue;
-    const size_t begin = bytes_.size();
-    const bool byte_level = AppendByteLevelDecoded(vocabulary.SpellingOf(id), bytes_);
-    places_[id] = {begin, static_cast<uint32_t>(bytes_.size() - begin), byte_level};
+    const size_t begin = end - bytes_.data();
+    const bool byte_level = PutByteLevelDecoded(vocabulary.SpellingOf(id), end);
+    places_[id] = {begin, static_cast<uint32_t>(end - bytes_.data() - begin), byte_level};
   }
+  bytes_.resize(end - bytes_.data());
 }
 
 void TokenBytes::Set(TokenId id, std::string_view bytes) {

@@ -22,6 +22,8 @@ class TokenBytes {
   // One more than the largest id.
   TokenId end_id() const { return static_cast<TokenId>(places_.size()); }
   size_t size_bytes() const { return bytes_.size(); }
+  // Behind the bytes of all tokens, which lie in one piece.
+  const char* readable_end() const { return bytes_.data() + bytes_.size(); }
   // Empty if there is no such token. Valid until the next Set.
   std::string_view at(TokenId id) const {
     if (id >= places_.size()) return {};

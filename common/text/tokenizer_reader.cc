@@ -181,10 +181,11 @@ absl::Status Reader::Vocab(size_t depth) {
   raw_.vocabulary = std::make_unique<Vocabulary>();
   raw_.vocabulary->ReserveForFile(json_.size_bytes());
   MILI_RETURN_IF_ERROR(Entries('}', [&]() -> absl::Status {
-    MILI_ASSIGN_OR_RETURN(const std::string_view token, Key());
-    absl::Status status;
+    const std::optional<std::string_view> key = json_.String();
+    if (!key || !json_.Take(':')) return NoJson();
+    const std::string_view token = *key;
     if (const std::optional<uint64_t> id = json_.Unsigned()) {
-      status = raw_.vocabulary->Add(token, *id);
+      const absl::Status status = raw_.vocabulary->Add(token, *id);
       return status.ok() ? status : Invalid(std::string(status.message()));
     }
     const std::string name = absl::CHexEscape(ToAbsl(token));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/text/ascii_block.h"
+#include "common/text/utf8_vectors.h"
 
 namespace mili::text {
 namespace {
@@ -57,6 +58,10 @@ Utf8Unit FirstUnit(std::string_view text) {
 }
 
 bool IsValidUtf8(std::string_view text) {
+  return HasUtf8Vectors() ? IsValidUtf8ByVectors(text) : IsValidUtf8ByBytes(text);
+}
+
+bool IsValidUtf8ByBytes(std::string_view text) {
   const char* p = text.data();
   const char* const end = p + text.size();
   const auto byte = [&p](int i) { return static_cast<unsigned char>(p[i]); };

@@ -26,6 +26,8 @@ struct Utf8Unit {
 Utf8Unit FirstUnit(std::string_view text);
 
 bool IsValidUtf8(std::string_view text);
+// The same, on any CPU.
+bool IsValidUtf8ByBytes(std::string_view text);
 
 // Appends `text` to `out`, each invalid or truncated unit as U+FFFD.
 void AppendLossy(std::string_view text, std::string& out);

@@ -4,8 +4,8 @@ in tools/ci/tokenizer_cost.json; more than 5 % off, either way, is a finding.
 
     tools/ci/check_tokenizer_cost.py [BUILD_DIR] [--write]
 
-Counts do not depend on how busy the machine is. Valgrind knows no AVX-512, and common/text uses
-none: SSE2 on every x86-64. Loading is left out, by the difference of two runs. --write sets the
+Counts do not depend on how busy the machine is. Valgrind knows no AVX-512 and says so: what runs is
+SSE2, and AVX2 where text is judged. Loading is left out, by the difference of two runs. --write sets the
 numbers anew: after a change that is meant, with the compiler of CI.
 """
 

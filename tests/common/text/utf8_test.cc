@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "common/text/utf8_vectors.h"
+
 namespace mili::text {
 namespace {
 
@@ -16,6 +18,30 @@ TEST(Utf8Test, KeepsValidTextOfEveryLength) {
       "a\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEF\xBF\xBF\xF4\x8F\xBF\xBF";
   EXPECT_TRUE(IsValidUtf8(text));
   EXPECT_EQ(Lossy(text), text);
+}
+
+TEST(Utf8Test, JudgesAllNeighboursAlikeByVectorsAndByBytes) {
+  if (!HasUtf8Vectors()) GTEST_SKIP() << "this CPU has no AVX2";
+  // The ends of every range that section 3.9 of the standard tells apart.
+  const std::string_view ends =
+      "\x7F\x80\x8F\x90\x9F\xA0\xBF\xC0\xC1\xC2\xDF\xE0\xE1\xEC\xED\xEE\xEF\xF0\xF1\xF3\xF4\xF5"
+      "\xFF";
+  const size_t num_texts = ends.size() * ends.size() * ends.size() * ends.size();
+  size_t num_valid = 0;
+  for (const size_t place : {0, 29, 30, 31, 63}) {
+    std::string text = std::string(place, 'x') + "....";
+    std::string longer = text + std::string(64, 'y');
+    for (size_t n = 0; n < num_texts; ++n) {
+      for (size_t i = 0, digits = n; i < 4; ++i, digits /= ends.size()) {
+        text[place + i] = longer[place + i] = ends[digits % ends.size()];
+      }
+      const bool valid = IsValidUtf8ByBytes(text);
+      ASSERT_EQ(IsValidUtf8ByVectors(text), valid) << testing::PrintToString(text);
+      ASSERT_EQ(IsValidUtf8ByVectors(longer), valid) << testing::PrintToString(longer);
+      num_valid += valid ? 1 : 0;
+    }
+  }
+  EXPECT_GT(num_valid, 1000u);
 }
 
 TEST(Utf8Test, ReplacesEachMaximalSubpartOnce) {
