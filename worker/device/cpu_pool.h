@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -25,6 +26,10 @@ class CpuPool final : public kernels::ParallelFor {
   CpuPool& operator=(const CpuPool&) = delete;
 
   int num_threads() const override { return num_threads_; }
+  // The CPU on which the caller stays, if it does.
+  std::optional<int> caller_cpu() const {
+    return cpus_.empty() ? std::nullopt : std::optional<int>(cpus_[0]);
+  }
   void Run(void (*task)(void*, int), void* context) override;
 
  private:

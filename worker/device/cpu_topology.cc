@@ -134,6 +134,14 @@ CpuLimits ReadCpuLimits() {
   return ReadCpuLimits("", cpus);
 }
 
+void KeepOff(int cpu) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return;
+  CPU_CLR(cpu, &mask);
+  if (CPU_COUNT(&mask) > 0) (void)sched_setaffinity(0, sizeof(mask), &mask);
+}
+
 uint64_t ReadAvailableMemoryBytes(const std::string& root) {
   double available = -1;
   const auto tighten = [&available](double bytes) {

@@ -29,6 +29,9 @@ CpuLimits ReadCpuLimits(const std::string& root, const std::vector<int>& cpus);
 // Of this process, now.
 CpuLimits ReadCpuLimits();
 
+// The calling thread stays off `cpu` from now on, unless it may run nowhere else.
+void KeepOff(int cpu);
+
 // Memory that can still be had, in bytes: the least of MemAvailable and what is left under every
 // cgroup limit above us. 0 if it cannot be told.
 uint64_t ReadAvailableMemoryBytes(const std::string& root);

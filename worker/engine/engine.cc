@@ -4,6 +4,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "worker/device/cpu_topology.h"
 #include "worker/engine/cpu_runner.h"
 
 namespace mili::worker {
@@ -95,6 +96,7 @@ Epoch Engine::last_epoch() const {
 }
 
 void Engine::EngineMain() {
+  if (options_.executor_cpu.has_value()) KeepOff(*options_.executor_cpu);
   while (std::optional<Message> message = messages_.Take()) {
     if (Opened* opened = std::get_if<Opened>(&*message)) {
       session_ = std::move(*opened);
@@ -127,6 +129,7 @@ void Engine::Submit(StepPlan plan) {
 }
 
 void Engine::ResultMain() {
+  if (options_.executor_cpu.has_value()) KeepOff(*options_.executor_cpu);
   bool is_lost = false;
   while (std::optional<Staged*> next = launched_.Take()) {
     Staged& staged = **next;

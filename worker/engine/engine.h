@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <variant>
 #include <vector>
@@ -52,6 +53,9 @@ class Engine {
     // device is lost, with the cause: nothing can be computed in this process any more.
     std::function<void(const StepStats&)> on_step;
     std::function<void(const absl::Status&)> on_device_lost = {};
+    // The engine's own threads keep off this CPU: there the executor begins the next step while the
+    // result of the last goes out, and every compute thread waits for it.
+    std::optional<int> executor_cpu = {};
   };
   Engine(Options options, std::unique_ptr<StepRunner> runner);
   // On the CPU. `backend` outlives the engine.

@@ -178,6 +178,7 @@ absl::Status LoadOnCpu(const Settings& settings, const Device& device, const Mod
                                               .compute = {device.kernels, device.pool.get()},
                                               .num_valid_tokens = loading.num_valid_tokens()},
                                              std::move(weights)));
+  model->executor_cpu = device.pool->caller_cpu();
   return absl::OkStatus();
 }
 
@@ -271,7 +272,8 @@ std::unique_ptr<Engine> MakeEngine(LoadedModel& model,
                                    std::function<void(const absl::Status&)> on_device_lost) {
   Engine::Options options = {.limits = SlotTable::LimitsOf(model.plan, model.config.vocab_size),
                              .on_step = std::move(on_step),
-                             .on_device_lost = std::move(on_device_lost)};
+                             .on_device_lost = std::move(on_device_lost),
+                             .executor_cpu = model.executor_cpu};
   if (model.runner != nullptr) {
     return std::make_unique<Engine>(std::move(options), std::move(model.runner));
   }

@@ -43,6 +43,7 @@ struct LoadedModel {
   ModelConfig config;
   MemoryPlan plan;
   std::unique_ptr<ModelBackend> backend;  // on the CPU
+  std::optional<int> executor_cpu;        // of Engine::Options, on the CPU
   std::unique_ptr<StepRunner> runner;     // on a GPU
   std::optional<TokenizerBundle> tokenizer;
   // Nothing if all is well; else why the model's tokenizer cannot be used.

@@ -292,5 +292,29 @@ TEST_F(CpuTopologyTest, FreeMemoryIsWhatTheSystemAndTheCgroupLeave) {
 
 TEST_F(CpuTopologyTest, UnknownMemoryIsZero) { EXPECT_EQ(ReadAvailableMemoryBytes(root_), 0u); }
 
+std::vector<int> CpusOfThisThread() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+TEST(KeepOff, LeavesACpuToOthersUnlessItIsTheLast) {
+  std::thread([] {
+    std::vector<int> left = CpusOfThisThread();
+    while (left.size() > 1) {
+      KeepOff(left.front());
+      left.erase(left.begin());
+      EXPECT_EQ(CpusOfThisThread(), left);
+    }
+    KeepOff(left.front());
+    EXPECT_EQ(CpusOfThisThread(), left);
+  }).join();
+}
+
 }  // namespace
 }  // namespace mili::worker
