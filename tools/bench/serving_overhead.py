@@ -40,6 +40,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--concurrency", type=lambda text: [int(c) for c in text.split(",")],
+                        default=[1, 8], help="requests at a time, such as 1,8")
     parser.add_argument("--threads", help="compute threads of the worker; its own choice otherwise")
     parser.add_argument("--save", metavar="NAME", help="write tools/bench/results/NAME.json")
     options = parser.parse_args()
@@ -49,13 +51,15 @@ def main():
     worker_args = ["--threads", options.threads] if options.threads else []
     samples = {}
     with harness.Pair(options.model, worker_args) as pair:
-        for _ in range(options.rounds):
-            for concurrency in (1, 8):
-                for name, sample in (
-                        ("engine", in_process(options.model, concurrency, worker_args)),
-                        ("gRPC", served("grpc", pair.grpc, concurrency)),
-                        ("HTTP", served("http", pair.http, concurrency))):
-                    samples.setdefault((concurrency, name), []).append(sample)
+        ways = [("engine", lambda c: in_process(options.model, c, worker_args)),
+                ("gRPC", lambda c: served("grpc", pair.grpc, c)),
+                ("HTTP", lambda c: served("http", pair.http, c))]
+        for round_idx in range(options.rounds):
+            # Each way is first, second and last in turn, so that drift favours none.
+            first = round_idx % len(ways)
+            for concurrency in options.concurrency:
+                for name, take in ways[first:] + ways[:first]:
+                    samples.setdefault((concurrency, name), []).append(take(concurrency))
 
     def median(concurrency, name, key):
         return statistics.median(sample[key] for sample in samples[concurrency, name])
@@ -66,7 +70,7 @@ def main():
               "rounds": options.rounds, "threads": options.threads, "measurements": {}}
     print(f"{result['model']}, {result['machine']}; {PROMPT_TOKENS} -> {OUTPUT_TOKENS} tokens, "
           f"medians of {options.rounds} rounds")
-    for concurrency, name in samples:
+    for concurrency, name in sorted(samples, key=lambda key: (key[0], key[1] != "engine")):
         row = {key: measure.summary([sample[key] for sample in samples[concurrency, name]])
                for key in ("ttft_ms", "tokens_per_s")}
         # Round by round against the engine, since the machine's speed drifts.
@@ -79,9 +83,11 @@ def main():
         print(f"{concurrency} at a time, {name:<7} {row['tokens_per_s']['median']:8.1f} tokens/s "
               f"({row['tokens_per_s_ratio']:.3f} of the engine), TTFT "
               f"{row['ttft_ms']['median']:7.2f} ms (+{row['added_ttft_ms']:.2f})")
-    one, eight = (median(c, "gRPC", "tokens_per_s") for c in (1, 8))
-    result["streams_8_over_1"] = eight / one
-    print(f"8 streams give {eight / one:.2f}x the tokens/s of one")
+    least, most = min(options.concurrency), max(options.concurrency)
+    if least < most:
+        gain = median(most, "gRPC", "tokens_per_s") / median(least, "gRPC", "tokens_per_s")
+        result[f"streams_{most}_over_{least}"] = gain
+        print(f"{most} streams give {gain:.2f}x the tokens/s of {least}")
     if options.save:
         measure.save(options.save, result)
 
