@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <grpcpp/alarm.h>
+
 #include "common/base/mutex.h"
 #include "common/wire/status_wire.h"
 #include "router/api/grpc/text_calls.h"
@@ -12,9 +14,6 @@ namespace {
 
 // Text of one message at most: gRPC writes a message whole, so this bounds what is in flight.
 constexpr size_t kMaxMessageBytes = 256 * 1024;
-// A client that takes nothing for this long is cut.
-constexpr absl::Duration kMaxStall = absl::Seconds(30);
-
 GenerateSpec WithCallContext(GenerateSpec spec, const grpc::CallbackServerContext& context,
                              bool stream) {
   spec.stream = stream;
@@ -30,8 +29,8 @@ GenerateSpec WithCallContext(GenerateSpec spec, const grpc::CallbackServerContex
 class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamResponse>,
                             public std::enable_shared_from_this<StreamReactor> {
  public:
-  StreamReactor(Frontend* frontend, grpc::CallbackServerContext* context)
-      : frontend_(frontend), context_(context) {}
+  StreamReactor(Frontend* frontend, absl::Duration max_stall, grpc::CallbackServerContext* context)
+      : frontend_(frontend), max_stall_(max_stall), context_(context) {}
 
   void Begin(v1::GenerateRequest request) {
     self_ = shared_from_this();
@@ -49,7 +48,8 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
 
   void OnNews() {
     MutexLock lock(mutex_);
-    if (writing_ && !finished_ && absl::Now() - write_started_ > kMaxStall) context_->TryCancel();
+    // News that find a write under way are the sign of a slow reader; the last news always are.
+    if (writing_ && stall_alarm_ == nullptr) WatchWrite();
     WriteNext();
   }
 
@@ -101,6 +101,22 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
     StartWrite(&message_);
   }
 
+  // Looks again when the write under way has lasted too long.
+  void WatchWrite() MILI_REQUIRES(mutex_) {
+    stall_alarm_ = std::make_unique<grpc::Alarm>();
+    stall_alarm_->Set(absl::ToChronoTime(write_started_ + max_stall_),
+                      [weak = weak_from_this()](bool is_due) {
+                        if (auto self = weak.lock(); is_due && self != nullptr) self->CheckWrite();
+                      });
+  }
+  void CheckWrite() {
+    MutexLock lock(mutex_);
+    stall_alarm_ = nullptr;
+    if (!writing_ || finished_) return;
+    if (absl::Now() - write_started_ < max_stall_) return WatchWrite();
+    context_->TryCancel();
+  }
+
   // Nobody listens any more. A write in flight is let end first.
   void Cut() MILI_REQUIRES(mutex_) {
     frontend_->Abandon(call_);
@@ -113,6 +129,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
   }
 
   Frontend* const frontend_;
+  const absl::Duration max_stall_;
   grpc::CallbackServerContext* const context_;  // gRPC's, alive until OnDone
   std::shared_ptr<StreamReactor> self_;
   Mutex mutex_;
@@ -122,6 +139,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateStreamRe
   bool prompt_sent_ MILI_GUARDED_BY(mutex_) = false;
   bool writing_ MILI_GUARDED_BY(mutex_) = false;
   absl::Time write_started_ MILI_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Alarm> stall_alarm_ MILI_GUARDED_BY(mutex_);  // null: nobody looks
   bool finished_ MILI_GUARDED_BY(mutex_) = false;
   bool cancelled_ MILI_GUARDED_BY(mutex_) = false;
 };
@@ -208,7 +226,8 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
 
 class InferenceService final : public v1::Inference::CallbackService {
  public:
-  explicit InferenceService(Frontend* frontend) : frontend_(frontend) {}
+  InferenceService(Frontend* frontend, absl::Duration max_stall)
+      : frontend_(frontend), max_stall_(max_stall) {}
 
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context,
                                      const v1::GenerateRequest* request,
@@ -220,7 +239,7 @@ class InferenceService final : public v1::Inference::CallbackService {
 
   grpc::ServerWriteReactor<v1::GenerateStreamResponse>* GenerateStream(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
-    auto reactor = std::make_shared<StreamReactor>(frontend_, context);
+    auto reactor = std::make_shared<StreamReactor>(frontend_, max_stall_, context);
     reactor->Begin(*request);
     return reactor.get();
   }
@@ -239,12 +258,14 @@ class InferenceService final : public v1::Inference::CallbackService {
 
  private:
   Frontend* const frontend_;
+  const absl::Duration max_stall_;
 };
 
 }  // namespace
 
-std::unique_ptr<v1::Inference::CallbackService> MakeInferenceService(Frontend* frontend) {
-  return std::make_unique<InferenceService>(frontend);
+std::unique_ptr<v1::Inference::CallbackService> MakeInferenceService(Frontend* frontend,
+                                                                     absl::Duration max_stall) {
+  return std::make_unique<InferenceService>(frontend, max_stall);
 }
 
 }  // namespace mili::router

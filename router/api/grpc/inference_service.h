@@ -9,7 +9,8 @@
 
 namespace mili::router {
 
-// `frontend` outlives the service.
-std::unique_ptr<v1::Inference::CallbackService> MakeInferenceService(Frontend* frontend);
+// `frontend` outlives the service. A stream whose client takes nothing for `max_stall` is cut.
+std::unique_ptr<v1::Inference::CallbackService> MakeInferenceService(
+    Frontend* frontend, absl::Duration max_stall = absl::Seconds(30));
 
 }  // namespace mili::router

@@ -55,7 +55,8 @@ class GrpcTest : public testing::Test {
   }
 
   ApiFixture api_;
-  std::unique_ptr<v1::Inference::CallbackService> inference_ = MakeInferenceService(&api_.frontend);
+  std::unique_ptr<v1::Inference::CallbackService> inference_ =
+      MakeInferenceService(&api_.frontend, absl::Milliseconds(100));
   std::unique_ptr<v1::Control::CallbackService> control_ =
       MakeControlService(&api_.state, &api_.model);
   std::unique_ptr<GrpcServer> server_;
@@ -166,6 +167,29 @@ TEST_F(GrpcTest, CancelReachesTheEngine) {
   const RequestKey key = api_.engine.WaitForRequest(0)->key;
   context.TryCancel();
   EXPECT_EQ(api_.engine.WaitForCancels(1)[0].first, key);
+  EXPECT_EQ(FromGrpc(reader->Finish()).code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(GrpcTest, ReaderThatTakesNothingIsCutThoughAllIsSaid) {
+  api_.engine.hold = true;
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // or its window grows
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  const auto stub = v1::Inference::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  auto reader = stub->GenerateStream(&context, TextRequest("abc"));
+  const RequestKey key = api_.engine.WaitForRequest(0)->key;
+  // More than flow control lets go out unread.
+  for (int i = 0; i < 2; ++i) {
+    TokenEvent event{.request = key};
+    event.tokens.assign(200'000, SampledToken{.id = 'x'});
+    if (i == 1) event.finish = Finish{.reason = FinishReason::kLength};
+    api_.engine.Send(event);
+  }
+  EXPECT_EQ(api_.engine.WaitForCancels(1)[0].first, key);
+  v1::GenerateStreamResponse message;
+  while (reader->Read(&message)) EXPECT_FALSE(message.has_finish_info());
   EXPECT_EQ(FromGrpc(reader->Finish()).code(), absl::StatusCode::kCancelled);
 }
 
