@@ -31,7 +31,8 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Frontend::Model() const {
   if (auto model = model_->Get()) return model;
   std::string reason = "no worker has been ready yet";
   for (const GroupSnapshot& group : engine_->Groups()) {
-    if (!group.not_ready_reason.empty()) reason = group.not_ready_reason;
+    if (group.not_ready_reason.empty()) continue;
+    reason = absl::StrCat("no worker has been ready yet: ", group.not_ready_reason);
   }
   return WithRetryInfo(absl::UnavailableError(reason), absl::Seconds(1));
 }

@@ -316,7 +316,9 @@ TEST(GrpcWithoutModelTest, AnswersUnavailableUntilAWorkerCame) {
   api.engine.group.not_ready_reason = "worker 127.0.0.1:1: loading, 34 %";
   const auto call = api.frontend.Start({}, [] {});
   EXPECT_EQ(call.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(call.status().message()), testing::HasSubstr("34 %"));
+  EXPECT_THAT(
+      std::string(call.status().message()),
+      testing::HasSubstr("no worker has been ready yet: worker 127.0.0.1:1: loading, 34 %"));
 }
 
 }  // namespace
