@@ -19,6 +19,8 @@ constexpr uint64_t kMaxPages = std::numeric_limits<int32_t>::max() / kGpuPageSiz
 // A captured step of a layer, all its kernels; measured with room to spare.
 constexpr uint64_t kGraphBytesALayer = 128ull << 10;
 constexpr uint64_t kReserveBytes = 256ull << 20;
+// What is taken above that is not this process's context alone.
+constexpr uint64_t kContextBytes = 1ull << 30;
 
 absl::Status CheckLimits(const ModelConfig& config, const GpuMemoryLimits& limits) {
   MILI_RETURN_IF_ERROR(CheckBatchLimits(
@@ -55,10 +57,13 @@ uint64_t WorkspaceBytes(const ModelConfig& config, const GpuMemoryLimits& limits
          GpuSampleWorkspaceBound(seqs, vocab) + (1ull << 20);
 }
 
-std::string Remedy(bool is_given, uint64_t left_bytes, uint64_t page_bytes) {
+std::string Remedy(bool is_given, uint64_t left_bytes, uint64_t page_bytes, bool is_shared) {
   const uint64_t tokens = left_bytes / page_bytes * kGpuPageSizeTokens;
-  if (tokens == 0)
-    return "; a smaller model, a larger --gpu-memory-utilization or a larger GPU is needed";
+  if (tokens == 0) {
+    return absl::StrCat("; ", is_shared ? "other programs must leave the GPU, or " : "",
+                        "a smaller model, a larger --gpu-memory-utilization or a larger GPU is "
+                        "needed");
+  }
   return is_given ? absl::StrCat("; --kv-cache-memory-bytes ", left_bytes, " would fit")
                   : absl::StrCat("; --max-model-len ", tokens, " would fit");
 }
@@ -127,12 +132,13 @@ absl::StatusOr<MemoryPlan> PlanGpuMemory(const ModelConfig& config, uint64_t wei
   }
   const uint64_t needed = fixed + (is_given ? num_pages : pages_needed) * page_bytes;
   if (needed > available || num_pages == 0) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "weights ", Mib(plan.weights_bytes), ", workspace ", Mib(plan.workspace_bytes),
-        ", graphs and reserve ", Mib(plan.graphs_bytes + plan.reserve_bytes), " and KV ",
-        Mib(needed - fixed), " exceed the ", Mib(available), " that may be used of the GPU's ",
-        Mib(limits.total_bytes), " by ", Mib(needed - std::min(needed, available)),
-        Remedy(is_given, left, page_bytes)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("weights ", Mib(plan.weights_bytes), ", workspace ", Mib(plan.workspace_bytes),
+                     ", graphs and reserve ", Mib(plan.graphs_bytes + plan.reserve_bytes),
+                     " and KV ", Mib(needed - fixed), " exceed the ", Mib(available),
+                     " that may be used of the GPU's ", Mib(limits.total_bytes), " (", Mib(others),
+                     " are taken) by ", Mib(needed - std::min(needed, available)),
+                     Remedy(is_given, left, page_bytes, others > kContextBytes)));
   }
   plan.num_pages = static_cast<uint32_t>(num_pages);
   plan.kv_bytes = num_pages * page_bytes;

@@ -18,7 +18,7 @@ STREAMS = (1, 8, 64, 256)
 
 
 def cpu_s(pid):
-    """CPU time of a process so far, its ended threads included: the clock of clock_getcpuclockid(3)."""
+    """CPU time of a process so far, its ended threads included (clock_getcpuclockid(3))."""
     return time.clock_gettime(~pid << 3 | 2)
 
 

@@ -79,7 +79,7 @@ TEST(GpuMemoryPlanTest, SaysByHowMuchAContextIsTooLongAndWhatWouldFit) {
   const absl::Status status = Plan(limits).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   const std::string message(status.message());
-  EXPECT_THAT(message, HasSubstr("MiB by "));
+  EXPECT_THAT(message, HasSubstr("MiB are taken) by "));
   const size_t at = message.find("--max-model-len ");
   ASSERT_NE(at, std::string::npos) << message;
   // The length that it names fits indeed.
@@ -107,6 +107,8 @@ TEST(GpuMemoryPlanTest, CountsWhatOthersHold) {
   GpuMemoryLimits limits = Limits();
   limits.free_bytes = 8 * kGiB;
   ExpectRefused(limits, absl::StatusCode::kResourceExhausted, "exceed the 0.0 MiB");
+  ExpectRefused(limits, absl::StatusCode::kResourceExhausted, "(73728.0 MiB are taken) by ");
+  ExpectRefused(limits, absl::StatusCode::kResourceExhausted, "other programs must leave the GPU");
 }
 
 TEST(GpuMemoryPlanTest, SmallModelsComputeMorePromptTokensAStep) {
