@@ -13,7 +13,7 @@ namespace mili::kernels {
 namespace {
 
 // Far enough ahead for the latency of memory, near enough to stay in L1.
-constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kPrefetchBytes = 8192;
 
 template <typename Isa, DType kType>
 struct Packed {
