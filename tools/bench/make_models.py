@@ -5,6 +5,7 @@
     tools/bench/make_models.py OUT [--smollm2 FILE.gguf] [--tokenizer DIR]
 
 OUT/SmolLM2-135M-Instruct.TYPE.gguf  the matrices of FILE (tools/fetch_model) in another type
+OUT/SmolLM2-135M-Instruct/           the same in bf16 as a Hugging Face directory, no tokenizer
 OUT/Qwen3-0.6B-random.TYPE.gguf      Qwen3-0.6B's shapes, random weights, the tokenizer of DIR
 OUT/Qwen3-0.6B-random/               the same in bf16 as a Hugging Face directory
 
@@ -76,10 +77,11 @@ def requantize(source, kind, path):
     write(writer)
 
 
-def qwen3_shapes():
-    """(name in GGUF, name in Hugging Face's form, shape) of every tensor."""
-    c = QWEN3
-    hidden, inner, dim = c["hidden_size"], c["intermediate_size"], c["head_dim"]
+def shapes_of(c):
+    """(name in GGUF, name in Hugging Face's form, shape) of every tensor; a Llama has no norms of q
+    and k."""
+    hidden, inner = c["hidden_size"], c["intermediate_size"]
+    dim = c.get("head_dim", hidden // c["num_attention_heads"])
     q, kv = c["num_attention_heads"] * dim, c["num_key_value_heads"] * dim
     yield "token_embd", "model.embed_tokens", (c["vocab_size"], hidden)
     yield "output_norm", "model.norm", (hidden,)
@@ -144,20 +146,19 @@ def make_gguf(kind, tokenizer, path):
     writer.add_rope_freq_base(c["rope_theta"])
     writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
     add_tokenizer(writer, tokenizer)
-    for seed, (name, _, shape) in enumerate(qwen3_shapes()):
+    for seed, (name, _, shape) in enumerate(shapes_of(QWEN3)):
         data, data_type = quantize(random_tensor(seed, shape), kind)
         writer.add_tensor(f"{name}.weight", data, raw_dtype=data_type)
     write(writer)
 
 
-def make_directory(tokenizer, folder):
-    """safetensors: u64 length of the header, the header in JSON, the data one after another."""
+def write_directory(config, tensors, folder):
+    """tensors: (name, shape, function that gives the values). safetensors: u64 length of the header,
+    the header in JSON, the data one after another."""
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(QWEN3, indent=1) + "\n")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(tokenizer / name, folder / name)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     header, end = {}, 0
-    for _, name, shape in qwen3_shapes():
+    for name, shape, _ in tensors:
         size = 2 * int(np.prod(shape))
         header[f"{name}.weight"] = {"dtype": "BF16", "shape": shape,
                                     "data_offsets": [end, end + size]}
@@ -166,9 +167,63 @@ def make_directory(tokenizer, folder):
     text += b" " * (-len(text) % 8)
     with open(folder / "model.safetensors", "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for seed, (_, _, shape) in enumerate(qwen3_shapes()):
-            values = random_tensor(seed, shape).reshape(1, -1)
-            file.write(gguf.quants.quantize(values, GGMLQuantizationType.BF16).tobytes())
+        for _, _, values in tensors:
+            row = values().astype(np.float32).reshape(1, -1)
+            file.write(gguf.quants.quantize(row, GGMLQuantizationType.BF16).tobytes())
+
+
+def make_directory(tokenizer, folder):
+    write_directory(QWEN3, [(name, shape, lambda seed=seed, shape=shape: random_tensor(seed, shape))
+                            for seed, (_, name, shape) in enumerate(shapes_of(QWEN3))], folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tokenizer / name, folder / name)
+
+
+def smollm2_config(reader):
+    def field(name):
+        return reader.fields[f"llama.{name}"].contents()
+
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": field("embedding_length"),
+        "intermediate_size": field("feed_forward_length"),
+        "max_position_embeddings": field("context_length"),
+        "num_attention_heads": field("attention.head_count"),
+        "num_hidden_layers": field("block_count"),
+        "num_key_value_heads": field("attention.head_count_kv"),
+        "rms_norm_eps": field("attention.layer_norm_rms_epsilon"),
+        "rope_theta": field("rope.freq_base"),
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "vocab_size": field("vocab_size"),
+    }
+
+
+def smollm2_directory(source, folder):
+    """The dequantised weights; GGUF has the rows of q and k in the order of interleaved RoPE."""
+    reader = gguf.GGUFReader(source)
+    config = smollm2_config(reader)
+    in_file = {tensor.name.removesuffix(".weight"): tensor for tensor in reader.tensors}
+
+    def values_of(ours, theirs):
+        tensor = in_file[ours]
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+        num_heads = heads.get(theirs.rpartition(".")[2])
+        if num_heads is None:
+            return values
+        rows, cols = values.shape
+        turned = values.reshape(num_heads, rows // num_heads // 2, 2, cols).swapaxes(1, 2)
+        return turned.reshape(rows, cols)
+
+    names = [(ours, theirs) for ours, theirs, _ in shapes_of(config) if ours in in_file]
+    write_directory(config, [(theirs, [int(n) for n in reversed(in_file[ours].shape)],
+                              lambda ours=ours, theirs=theirs: values_of(ours, theirs))
+                             for ours, theirs in names], folder)
 
 
 def main():
@@ -186,6 +241,8 @@ def main():
             requantize(options.smollm2, kind, options.out / f"SmolLM2-135M-Instruct.{kind}.gguf")
         if options.tokenizer is not None:
             make_gguf(kind, options.tokenizer, options.out / f"Qwen3-0.6B-random.{kind}.gguf")
+    if options.smollm2 is not None:
+        smollm2_directory(options.smollm2, options.out / "SmolLM2-135M-Instruct")
     if options.tokenizer is not None:
         make_directory(options.tokenizer, options.out / "Qwen3-0.6B-random")
 
