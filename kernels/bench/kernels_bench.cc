@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -23,7 +22,6 @@
 #include "kernels/bench/peaks.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/kernels.h"
-#include "kernels/reference/lanes.h"
 
 namespace mili::kernels {
 namespace {
@@ -225,27 +223,11 @@ void BenchSample(benchmark::State& state, Setup& setup, SampleParams params) {
   ReportBytes(state, kVocab * sizeof(float), setup);
 }
 
-// Reads n words, a multiple of 32, and gives something that depends on all.
-MILI_MULTIVERSION uint64_t ReadWords(const uint64_t* words, int64_t n) {
-  uint64_t lanes[32] = {};
-  for (int64_t i = 0; i < n; i += 32) {
-    for (int line = 0; line < 4; ++line) __builtin_prefetch(words + i + 256 + 8 * line);
-    for (int l = 0; l < 32; ++l) lanes[l] ^= words[i + l];
-  }
-  return std::accumulate(lanes, lanes + 32, uint64_t{0});
-}
-
 // Best of five passes over a block that no cache holds.
 double MeasureRead(Setup& setup, const std::byte* data) {
-  const auto* words = reinterpret_cast<const uint64_t*>(data);
   double best = 0;
   for (int i = 0; i < 5; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    ForPieces(setup.pool, kReadBytes / 256, 8, [&](int64_t begin, int64_t end, int) {
-      benchmark::DoNotOptimize(ReadWords(words + 32 * begin, 32 * (end - begin)));
-    });
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(kReadBytes) / seconds.count());
+    best = std::max(best, kReadBytes / ReadSeconds(data, kReadBytes, setup.pool));
   }
   return best;
 }

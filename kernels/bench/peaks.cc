@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <numeric>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "kernels/reference/lanes.h"
 
 namespace mili::kernels {
 namespace {
@@ -68,6 +71,16 @@ MILI_PEAK_LOOP(Fp32Ymm, "avx2,fma", 12, __m256, _mm256_setzero_ps(),
 
 #endif
 
+// Reads n words, a multiple of 32, and gives something that depends on all.
+MILI_MULTIVERSION uint64_t ReadWords(const uint64_t* words, int64_t n) {
+  uint64_t lanes[32] = {};
+  for (int64_t i = 0; i < n; i += 32) {
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(words + i + 256 + 8 * line);
+    for (int l = 0; l < 32; ++l) lanes[l] ^= words[i + l];
+  }
+  return std::accumulate(lanes, lanes + 32, uint64_t{0});
+}
+
 }  // namespace
 
 Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool) {
@@ -85,6 +98,17 @@ Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool) {
   }
 #endif
   return peaks;
+}
+
+double ReadSeconds(const std::byte* data, size_t bytes, ParallelFor& pool) {
+  const auto* words = reinterpret_cast<const uint64_t*>(data);
+  const auto start = std::chrono::steady_clock::now();
+  ForPieces(pool, static_cast<int64_t>(bytes / 256), 8, [&](int64_t begin, int64_t end, int) {
+    const uint64_t read = ReadWords(words + 32 * begin, 32 * (end - begin));
+    asm volatile("" : : "r"(read));  // was not in vain
+  });
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return seconds.count();
 }
 
 }  // namespace mili::kernels

@@ -1,5 +1,5 @@
-// What the machine could do at most, measured beside the kernels: the rate of multiply-adds out of
-// registers, by the widest instructions that a table of kernels uses.
+// What the machine could do at most, measured beside the kernels: reading memory, and the rate of
+// multiply-adds out of registers, by the widest instructions that a table of kernels uses.
 #pragma once
 
 #include "kernels/params.h"
@@ -15,5 +15,8 @@ struct Peaks {
 
 // Best of several passes, some milliseconds each.
 Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool);
+
+// How long all threads together take to read `bytes`, a multiple of 256, once, without using them.
+double ReadSeconds(const std::byte* data, size_t bytes, ParallelFor& pool);
 
 }  // namespace mili::kernels

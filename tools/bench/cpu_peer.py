@@ -5,7 +5,6 @@ import datetime
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 
@@ -64,26 +63,15 @@ def ik_llama_cpp(options, model):
     return {"decode": decode["avg_ts"], "decode 128": deep["avg_ts"], "prompt": prompt["avg_ts"]}
 
 
-def read_bandwidth(options, _):
-    done = subprocess.run([options.bin_dir / "kernels_bench", "--benchmark_filter=^$"],
-                          capture_output=True, text=True, check=True,
-                          env={**os.environ, "MILI_BENCH_THREADS": str(options.threads)})
-    return {"GB/s": float(re.search(r"read ([0-9.]+) GB/s", done.stdout).group(1))}
-
-
-def weight_bytes(options, model):
-    """What one decode step reads: all weights, of an embedding that is not the head nothing."""
-    shown = subprocess.run([options.bin_dir / "mili", "inspect", model, "--json"],
-                           capture_output=True, text=True, check=True)
-    report = json.loads(shown.stdout)
-    unread = 0 if report["config"]["tie_word_embeddings"] else sum(
-        t["bytes"] for t in report["tensors"] if t["name"] == "model.embed_tokens.weight")
-    return report["weights_bytes"] - unread
+def read_share(options, model):
+    """Of the bandwidth, by steps and plain reads of the weights in turns."""
+    share = measure.run_json([options.bin_dir / "mili-cpu-decode-bench", model, options.threads])
+    return {"of_read": share["of_read"], "GB/s": share["read_gb_per_s"]}
 
 
 def measure_pair(options, model, runs):
     """One turn of every program, appended to runs[program][name]."""
-    engines = {"mili": mili, "read": read_bandwidth, "llama.cpp": llama_cpp}
+    engines = {"mili": mili, "read": read_share, "llama.cpp": llama_cpp}
     if options.ik:
         engines["ik_llama.cpp"] = ik_llama_cpp
     for engine, run in engines.items():
@@ -114,8 +102,7 @@ def print_table(models):
                 cells += [spread(theirs), spread(ratios(ours, theirs), 2)] if theirs else ["", ""]
             share = ""
             if name == "decode":
-                used = [speed * entry["weight_bytes"] / 1e9 for speed in ours]
-                share = f"{statistics.median(ratios(used, runs['read']['GB/s'])):.0%}"
+                share = f"{statistics.median(runs['read']['of_read']):.0%}"
             print("| " + " | ".join([*cells, share]) + " |")
         print(f"| {model}: streams to one | "
               f"{spread(ratios(runs['mili']['streams'], runs['mili']['decode']), 2)} |  |  |  |  |  |")
@@ -148,7 +135,6 @@ def main():
                "peer": f"llama.cpp of llama-cpp-python {options.peer_version}"}
     for model in options.models:
         entry = result["models"].setdefault(model.stem, {"runs": {}})
-        entry["weight_bytes"] = weight_bytes(options, model)
         for _ in range(options.pairs):
             measure_pair(options, model, entry["runs"])
     print(f"{result['machine']}, {options.threads} used; tokens/s, medians (min to max) of "
