@@ -45,7 +45,6 @@ void Bpe::AddWholeWords(const TokenBytes& bytes, bool ignore_merges) {
   std::array<Word, kWaiting> waiting;
   size_t count = 0;
   const auto add = [&](const Word& word) { words_.Add(word.key, word.hash, word.token); };
-  const char* const readable_end = bytes.readable_end();
   for (TokenId id = 0; id < bytes.end_id(); ++id) {
     const std::string_view word = bytes.at(id);
     if (word.empty() || !bytes.IsByteLevel(id)) continue;
@@ -54,8 +53,7 @@ void Bpe::AddWholeWords(const TokenBytes& bytes, bool ignore_merges) {
       if (ignore_merges) long_words_.emplace(word, id);
       continue;
     }
-    const bool readable = readable_end - word.data() >= 16;
-    const WordKey key = readable ? WordKeyOfReadable(word.data(), word.size()) : WordKey::Of(word);
+    const WordKey key = WordKeyOfReadable(word.data(), word.size());
     Word& place = waiting[count % kWaiting];
     if (count >= kWaiting) add(place);
     place = {key, key.Hash(), id};

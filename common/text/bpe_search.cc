@@ -58,6 +58,8 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     }
     Token& left = tokens_[rule.left];
     Token& right = tokens_[rule.right];
+    // Of the rules before this one, which may be done first.
+    const bool may_merge = MayMerge(rule.left, rule.right);
     left.right_joins |= MarkOf(rule.right);
     right.left_marks |= MarkOf(rule.right);
     if (is_part[rule.merged]) return false;
@@ -68,7 +70,7 @@ bool BpeSearch::Derive(const ByteIds& byte_ids, const TokenBytes& bytes,
     Token& merged = tokens_[rule.merged];
     if (merged.size_bytes != 0) continue;
     Border border = {rule.left, rule.right, i + 1};
-    if (Undo(border) && !Stay(border)) continue;
+    if (may_merge && Undo(border) && !Stay(border)) continue;
     merged = {rule.left,         rule.right,     i + 1, left.size_bytes + right.size_bytes,
               right.right_joins, left.left_marks};
   }

@@ -21,22 +21,24 @@ class TokenBytes {
 
   // One more than the largest id.
   TokenId end_id() const { return static_cast<TokenId>(places_.size()); }
-  size_t size_bytes() const { return bytes_.size(); }
-  // Behind the bytes of all tokens, which lie in one piece.
-  const char* readable_end() const { return bytes_.data() + bytes_.size(); }
+  size_t size_bytes() const { return bytes_.size() - kSlack; }
+  // So many bytes behind those of any token may be read as well.
+  static constexpr size_t kSlack = 16;
   // Empty if there is no such token. Valid until the next Set.
   std::string_view at(TokenId id) const {
     if (id >= places_.size()) return {};
-    return {bytes_.data() + places_[id].begin, places_[id].size};
+    const Place place = places_[id];
+    return {bytes_.data() + place.begin, place.size};
   }
   // Whether the token is spelled in the byte-level alphabet; only such a token can come of text.
-  bool IsByteLevel(TokenId id) const { return places_[id].byte_level; }
+  bool IsByteLevel(TokenId id) const { return places_[id].byte_level != 0; }
 
  private:
+  // All bytes together are fewer than 4 GiB, as those of a vocabulary and what a file can add are.
   struct Place {
-    uint64_t begin = 0;
-    uint32_t size = 0;
-    bool byte_level = false;
+    uint32_t begin = 0;
+    uint32_t size : 31 = 0;
+    uint32_t byte_level : 1 = 0;
   };
 
   std::string bytes_;

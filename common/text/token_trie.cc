@@ -52,10 +52,13 @@ class SortedTokens {
   }
 
  private:
-  static uint64_t HeadOf(std::string_view bytes, size_t depth) {
-    uint64_t head = 0;
-    std::memcpy(&head, bytes.data() + depth, std::min<size_t>(bytes.size() - depth, 8));
-    return std::endian::native == std::endian::big ? head : __builtin_bswap64(head);
+  static uint64_t HeadOf(std::string_view token, size_t depth) {
+    uint64_t head;
+    static_assert(TokenBytes::kSlack >= sizeof(head));
+    std::memcpy(&head, token.data() + depth, sizeof(head));
+    if constexpr (std::endian::native == std::endian::little) head = __builtin_bswap64(head);
+    const size_t size = token.size() - depth;
+    return size >= 8 ? head : head & ~(UINT64_MAX >> 8 * size);
   }
 
   // By one byte after the other, the last first.
@@ -87,7 +90,10 @@ class TrieBuilder {
     Grow(1024);
     Take(0);
     base_used_[0] = uint64_t{1} << kLeafBase;
-    LargeVector<Open> level = {{0, 0, tokens.size(), TokenTrie::kNone}};
+    LargeVector<Open> level;
+    level.reserve(tokens.size());
+    next_level_.reserve(tokens.size());
+    level.push_back({0, 0, tokens.size(), TokenTrie::kNone});
     for (uint32_t depth = 0; !level.empty(); ++depth) {
       for (const Open& open : level) {
         if (depth != 0 && depth % 8 == 0) tokens_.SetHeads(open.begin, open.end, depth);
