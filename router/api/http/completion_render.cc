@@ -22,6 +22,14 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// `text` as a JSON string. What needs no escape, nearly every token, is quoted as it is.
+std::string Quoted(const std::string& text) {
+  const bool is_plain = std::all_of(text.begin(), text.end(), [](const char c) {
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+  });
+  return is_plain ? absl::StrCat("\"", text, "\"") : Dump(Json(text));
+}
+
 // Legacy logprobs: parallel arrays.
 struct LogprobArrays {
   Json tokens = Json::array();
@@ -199,9 +207,34 @@ std::string CompletionRender::Chunk(const ChoiceDelta& delta) {
   const bool first = !begun_[idx];
   begun_[idx] = true;
   Count(delta);
+  const bool has_more = delta.end.has_value() || call_->spec().sampling.num_logprobs.has_value();
+  if (!first && !has_more) return PlainChunk(idx, delta);
   Json choices = Json::array();
   choices.push_back(Piece::Of(*this, delta, first));
   return Dump(Piece::Envelope(*this, std::move(choices)));
+}
+
+// The same bytes as Piece makes of it, without a tree of JSON for each token.
+std::string CompletionRender::PlainChunk(size_t choice_idx, const ChoiceDelta& delta) {
+  if (plain_begin_.empty()) {
+    plain_begin_ = Dump(Piece::Envelope(*this, Json::array()));
+    plain_begin_.resize(plain_begin_.size() - 2);  // "]}"
+  }
+  std::string chunk =
+      absl::StrCat(plain_begin_, "{\"index\":", choice_idx, ",\"text\":", Quoted(delta.text),
+                   ",\"logprobs\":null,\"finish_reason\":null");
+  if (call_->spec().return_token_ids) {
+    chunk += ",\"token_ids\":";
+    char separator = '[';
+    for (const OutputToken& token : delta.tokens) {
+      chunk += separator;
+      absl::StrAppend(&chunk, token.token.id);
+      separator = ',';
+    }
+    chunk += delta.tokens.empty() ? "[]" : "]";
+  }
+  chunk += "}]}";
+  return chunk;
 }
 
 std::string CompletionRender::UsageChunk() const {

@@ -33,12 +33,15 @@ class CompletionRender {
   struct Piece;  // JSON of one choice
 
   void Count(const ChoiceDelta& delta);
+  // A chunk of text and ids alone, neither its choice's first nor its last.
+  std::string PlainChunk(size_t choice_idx, const ChoiceDelta& delta);
 
   const Options options_;
   const Call* const call_;
   std::vector<bool> begun_;                 // choices that had a chunk
   std::vector<uint32_t> echo_code_points_;  // by prompt: length of its text, if echoed
   std::vector<std::string> echo_texts_;
+  std::string plain_begin_;  // of a chunk, up to its choice
   uint64_t num_completion_tokens_ = 0;
   uint64_t num_cached_tokens_ = 0;
 

@@ -103,6 +103,38 @@ TEST_F(HttpTest, StreamWithoutTheOptionHasNoUsageKey) {
   EXPECT_THAT(client.ReadUntil("0\r\n\r\n"), Not(HasSubstr("usage")));
 }
 
+// Those in between are made without a tree of JSON; nothing may tell them from the first and last.
+TEST_F(HttpTest, EveryChunkOfAStreamHasTheSameForm) {
+  using Json = nlohmann::ordered_json;
+  api_.engine.hold = true;
+  TestClient client(server_->address());
+  client.Send(PostBytes("/v1/completions", R"({"prompt":"abc","max_tokens":12,"stream":true,"n":2,
+                        "return_token_ids":true})"));
+  const RequestKey key = api_.engine.WaitForRequest(0)->key;
+  const std::vector<std::string> pieces = {"a", "\"", "\\", "\n", "\xC3\xA9", "/\x7F", "~ z"};
+  std::string forms[2], texts[2];
+  for (size_t i = 0; i < 2 * pieces.size(); ++i) {
+    const std::string& piece = pieces[i / 2];
+    TokenEvent event{.request = key, .choice_idx = static_cast<uint32_t>(i % 2)};
+    for (const char c : piece) event.tokens.push_back({.id = static_cast<unsigned char>(c)});
+    if (i / 2 + 1 == pieces.size()) event.finish = Finish{.reason = FinishReason::kLength};
+    api_.engine.Send(event);
+    const std::string bytes = client.ReadUntil("\n\n");
+    Json json = Json::parse(bytes.substr(bytes.find("data: ") + 6));
+    Json choice = json["choices"][0];
+    EXPECT_EQ(choice["index"], i % 2);
+    EXPECT_EQ(choice["token_ids"].size(), piece.size());
+    texts[i % 2] += choice["text"].get<std::string>();
+    choice.erase("prompt_token_ids");  // told once
+    json["choices"] = nullptr;
+    std::string form = json.dump();
+    for (const auto& [name, value] : choice.items()) form += " " + name;
+    if (forms[i % 2].empty()) forms[i % 2] = form;
+    EXPECT_EQ(form, forms[i % 2]);
+  }
+  for (const std::string& text : texts) EXPECT_EQ(text, "a\"\\\n\xC3\xA9/\x7F~ z");
+}
+
 TEST_F(HttpTest, ErrorInsideAStreamIsAnEventAndTheEnd) {
   api_.engine.hold = true;
   TestClient client(server_->address());
