@@ -1,5 +1,7 @@
 #include "worker/engine/engine.h"
 
+#include <sched.h>
+
 #include <map>
 #include <string>
 #include <vector>
@@ -253,6 +255,27 @@ TEST_F(EngineTest, DropsEverySlotWhenTheRouterLeavesMidStep) {
   // The first step of the old epoch had begun and was delivered; the second never ran.
   EXPECT_EQ(old_sink->results.Take()->step_id, StepId(1));
   EXPECT_FALSE(old_sink->results.Take(absl::InfinitePast()).has_value());
+}
+
+TEST_F(EngineTest, DeliversOnAnotherCpuThanTheExecutors) {
+  const int executor_cpu = sched_getcpu();
+  Mailbox<cpu_set_t> masks{0};
+  engine_ = std::make_unique<Engine>(
+      Engine::Options{.limits = kLimits,
+                      .on_step =
+                          [&](const StepStats&) {
+                            cpu_set_t mask;
+                            CPU_ZERO(&mask);
+                            EXPECT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+                            masks.Post(mask);
+                          },
+                      .executor_cpu = executor_cpu},
+      backend_.get());
+  Attach();
+  Post(Plan());
+  const cpu_set_t mask = *masks.Take();
+  if (CPU_COUNT(&mask) == 1 && CPU_ISSET(executor_cpu, &mask)) GTEST_SKIP() << "one CPU";
+  EXPECT_FALSE(CPU_ISSET(executor_cpu, &mask));
 }
 
 // A device that fails at its third step, and at all after it.
