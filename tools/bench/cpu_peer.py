@@ -101,7 +101,7 @@ def print_table(models):
                 theirs = runs.get(peer, {}).get(name)
                 cells += [spread(theirs), spread(ratios(ours, theirs), 2)] if theirs else ["", ""]
             share = ""
-            if name == "decode":
+            if name == "decode" and "of_read" in runs["read"]:
                 share = f"{statistics.median(runs['read']['of_read']):.0%}"
             print("| " + " | ".join([*cells, share]) + " |")
         print(f"| {model}: streams to one | "
@@ -137,11 +137,11 @@ def main():
         entry = result["models"].setdefault(model.stem, {"runs": {}})
         for _ in range(options.pairs):
             measure_pair(options, model, entry["runs"])
+    if options.save:
+        measure.save(options.save, result)
     print(f"{result['machine']}, {options.threads} used; tokens/s, medians (min to max) of "
           "interleaved runs; ratios of neighbours\n")
     print_table(result["models"])
-    if options.save:
-        measure.save(options.save, result)
 
 
 if __name__ == "__main__":
