@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "common/base/check.h"
+#include "common/text/utf8.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -106,7 +106,7 @@ bool HasUtf8Vectors() {
 }
 #else
 bool HasUtf8Vectors() { return false; }
-bool IsValidUtf8ByVectors(std::string_view) { MILI_CHECK(false, "no vectors here"); }
+bool IsValidUtf8ByVectors(std::string_view text) { return IsValidUtf8ByBytes(text); }
 #endif
 
 }  // namespace mili::text
