@@ -5,7 +5,8 @@
 
 english_code.txt: 4 MB, half of the Python standard library, half of licences and manual pages, in
 turns. mixed.txt: 4 MB of Chinese and Japanese manual pages, Arabic and Persian translations of
-Django, and emoji, line by line in random order. Fetches the Debian packages manpages, manpages-ja,
+Django, and emoji, line by line in random order. worst_*.txt: 8 MB of one thing, which the pre-tokenizer
+makes one word of. Fetches the Debian packages manpages, manpages-ja,
 manpages-zh and unicode-data and Django's wheel, installs nothing, and prints the texts' SHA-256.
 """
 
@@ -21,6 +22,8 @@ import tempfile
 import zipfile
 
 SIZE = 4_000_000
+WORST_SIZE = 8_000_000
+WORST = {"letter": "a", "spaces": " ", "emoji": "\U0001F642", "unmerged": "qzjxkvwqj"}
 DEBIAN = ("manpages", "manpages-ja", "manpages-zh", "unicode-data")
 
 
@@ -92,17 +95,23 @@ def mixed(folder):
     return "".join(lines)
 
 
+def write(path, text):
+    path.write_bytes(text.encode())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    print(f"{path.name}: {path.stat().st_size} bytes, {digest}")
+
+
 def main():
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
+    for name, piece in WORST.items():
+        write(out / f"worst_{name}.txt", piece * (WORST_SIZE // len(piece.encode())))
     with tempfile.TemporaryDirectory() as folder:
         fetch(pathlib.Path(folder))
         for make in (english_code, mixed):
-            text = make(pathlib.Path(folder)).encode()
-            (out / f"{make.__name__}.txt").write_bytes(text)
-            print(f"{make.__name__}.txt: {len(text)} bytes, {hashlib.sha256(text).hexdigest()}")
+            write(out / f"{make.__name__}.txt", make(pathlib.Path(folder)))
 
 
 if __name__ == "__main__":
