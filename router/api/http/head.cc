@@ -95,13 +95,15 @@ std::string RenderStreamHead(const HttpHeaders& headers, const std::string& requ
   return bytes;
 }
 
-std::string RenderStreamPiece(const std::string& bytes, const ResponseFraming& framing) {
-  if (framing.http10 || bytes.empty()) return bytes;
-  return absl::StrCat(absl::Hex(bytes.size()), "\r\n", bytes, "\r\n");
-}
-
-std::string RenderStreamEnd(const ResponseFraming& framing) {
-  return framing.http10 ? "" : "0\r\n\r\n";
+std::string RenderStreamPiece(const HttpStreamSource::Piece& piece,
+                              const ResponseFraming& framing) {
+  if (framing.http10) return piece.bytes;
+  std::string bytes;
+  if (!piece.bytes.empty()) {
+    absl::StrAppend(&bytes, absl::Hex(piece.bytes.size()), "\r\n", piece.bytes, "\r\n");
+  }
+  if (piece.done) bytes += "0\r\n\r\n";
+  return bytes;
 }
 
 std::string CleanRequestId(const std::string& id) {

@@ -19,9 +19,8 @@ std::string RenderReply(const HttpReply& reply, const std::string& request_id,
 // Head of a stream of server-sent events: chunked, or to the end of the connection for HTTP/1.0.
 std::string RenderStreamHead(const HttpHeaders& headers, const std::string& request_id,
                              const ResponseFraming& framing);
-// A piece of such a body.
-std::string RenderStreamPiece(const std::string& bytes, const ResponseFraming& framing);
-std::string RenderStreamEnd(const ResponseFraming& framing);
+// A piece of such a body, with the body's end behind the last one.
+std::string RenderStreamPiece(const HttpStreamSource::Piece& piece, const ResponseFraming& framing);
 
 // `id` if it may be echoed in a header: at most 128 printable ASCII characters; else empty.
 std::string CleanRequestId(const std::string& id);

@@ -266,9 +266,8 @@ asio::awaitable<bool> HttpSession::ServeStream(SessionExchange& exchange) {
   absl::Time last_write = absl::Now();
   while (true) {
     has_news_ = false;
-    HttpStreamSource::Piece piece = source->Next();
-    std::string bytes = RenderStreamPiece(piece.bytes, framing_);
-    if (piece.done) bytes += RenderStreamEnd(framing_);
+    const HttpStreamSource::Piece piece = source->Next();
+    std::string bytes = RenderStreamPiece(piece, framing_);
     if (!bytes.empty()) {
       if (!co_await Write(std::move(bytes))) break;
       last_write = absl::Now();
@@ -286,7 +285,9 @@ asio::awaitable<bool> HttpSession::ServeStream(SessionExchange& exchange) {
     if (gone_) break;
     if (absl::Now() - last_write < shared_->limits.ping_interval) continue;
     // Comments only between events: pieces are whole events.
-    if (!co_await Write(RenderStreamPiece(": ping\n\n", framing_))) break;
+    // Not within the co_await: GCC 12 destroys an aggregate made there twice.
+    bytes = RenderStreamPiece({.bytes = ": ping\n\n"}, framing_);
+    if (!co_await Write(std::move(bytes))) break;
     last_write = absl::Now();
   }
   exchange.Close(/*gone=*/true);

@@ -25,9 +25,8 @@ StreamTurn::Left StreamTurn::Reclaim() {
 bool StreamTurn::Write() {
   MutexLock lock(mutex_);
   if (source_ == nullptr || left_.done || !left_.unsent.empty()) return false;
-  HttpStreamSource::Piece piece = source_->Next();
-  std::string bytes = RenderStreamPiece(piece.bytes, framing_);
-  if (piece.done) bytes += RenderStreamEnd(framing_);
+  const HttpStreamSource::Piece piece = source_->Next();
+  const std::string bytes = RenderStreamPiece(piece, framing_);
   left_.done = piece.done;
   if (!bytes.empty()) {
     const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
