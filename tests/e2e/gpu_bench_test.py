@@ -16,7 +16,9 @@ sys.path.insert(0, str(harness.ROOT / "tools/bench/gpu"))
 import parity  # noqa: E402
 import peers  # noqa: E402
 import programs  # noqa: E402
+import served  # noqa: E402
 import shapes  # noqa: E402
+import steps  # noqa: E402
 
 
 def run_bench(command, *args):
@@ -99,6 +101,33 @@ class GpuBenchTest(unittest.TestCase):
         self.assertFalse(rate["meets_aim"])
         self.assertIn("missed", peers.table([rate]))
         self.assertNotIn("peer", peers.row_of("8b", "step b64", 7.2, False))
+
+    def test_every_figure_of_both_models_is_measured(self):
+        decodes = {name for *_, names in steps.DECODES["full"] for name in names.values()}
+        measured = {"ready", "c1 itl", *decodes, *steps.PROMPTS["full"].values(),
+                    *served.FIRST_TOKENS["full"].values(), *served.LOADS["full"]}
+        for model in ("0.6b", "8b"):
+            self.assertEqual(measured, set(peers.FIGURES[model]))
+
+    def test_the_tables_of_documents_are_made_of_what_was_written(self):
+        load = {"steps": 530.4, "tokens_per_step": 308.6, "compute_ms": 13.87, "idle_ms": 0.0081}
+        old = {"rows": [peers.row_of("8b", "step b1", 9.0, True),
+                        peers.row_of("8b", "256 x 128->512", 17795.2, True, load)]}
+        new = {"rows": [peers.row_of("8b", "step b1", 5.366, True),
+                        peers.row_of("8b-fp8", "step b64", 5.054, True)],
+               "parity": {"8b": {"model": "8b", "cosine": 0.9999651, "bf16": 0.9999724, "wrong": 0,
+                                 "tokens": 216, "equal": 207, "near_ties": 9, "same_alone": 2}}}
+        files = [self.root / "old.json", self.root / "new.json"]
+        for file, record in zip(files, (old, new)):
+            file.write_text(json.dumps(record))
+        done = subprocess.run([harness.ROOT / "tools/bench/gpu/markdown.py", *files],
+                              capture_output=True, text=True, check=True)
+        for line in ("| step b1, ms | 5.37 | 94 % | 1.24 s | 5.95 |",
+                     "| 256 x 128->512, tok/s | 17,795 | 76 % | 1.11 v | 18,000, missed |",
+                     "| step b64, ms | 5.05 | 70 % | 1.20 v | 4.7, missed |",
+                     "| 8B 256 x 128->512 | 530 | 309 | 13.87 | 8 |",
+                     "| 8B | 0.999965 | 0.999972 | 207 of 216 | 9 | 0 | 2 of 9 |"):
+            self.assertIn(line, done.stdout.splitlines())
 
     def test_parity_wants_close_logits_and_right_tokens(self):
         good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
