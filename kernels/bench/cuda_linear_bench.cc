@@ -1,9 +1,11 @@
 // Times the GPU's linear layers on the matrices of Qwen3-0.6B and 8B: the skinny kernel plain and
 // as a programmatic dependent (with and without room for the next kernel's block beside it), the
-// wide kernel (its first and its best cut, as groups.splits) and cublasLt (its first and
-// its best heuristic). Prints microseconds a call beside the limit; see cuda_linear_timer.h.
+// wide kernel (its first and its best cut, as groups.splits), the gated kernel by its two tiles and
+// cublasLt (its first and its best heuristic). Prints microseconds a call beside the limit; see
+// cuda_linear_timer.h.
 //
 //   cuda_linear_bench [--fp8] [--layer] [--cuts] [--candidates=8] [--rows=1,2,4,8,16] [--model=8B]
+//       [--matrix=qkv]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -37,6 +39,7 @@ struct Settings {
   bool is_chain = false;
   bool lists_cuts = false;
   std::string model;  // all if empty
+  std::string matrix;
   int candidates = 0;
   std::vector<int> rows = {1, 2, 4, 8, 16};
 };
@@ -49,6 +52,7 @@ Settings Parse(int argc, char** argv) {
     if (arg == "--layer") s.is_chain = true;
     if (arg == "--cuts") s.lists_cuts = true;
     if (arg.rfind("--model=", 0) == 0) s.model = arg.substr(8);
+    if (arg.rfind("--matrix=", 0) == 0) s.matrix = arg.substr(9);
     if (arg.rfind("--candidates=", 0) == 0) s.candidates = std::atoi(arg.c_str() + 13);
     if (arg.rfind("--rows=", 0) == 0) {
       s.rows.clear();
@@ -92,16 +96,18 @@ void TimeMatrix(LinearTimer* timer, const BenchMatrix& matrix, int m, const Sett
   const double library_first = library.empty() ? -1 : library.front();
   const double library_best =
       library.empty() ? -1 : *std::min_element(library.begin(), library.end(), faster);
+  const double gated[] = {timer->Gated(matrix, m, 2), timer->Gated(matrix, m, 3)};
   double best = pdl;
-  for (const double us : {unpaired, wide.us, library_best}) {
+  for (const double us : {unpaired, wide.us, gated[0], gated[1], library_best}) {
     if (faster(us, best)) best = us;
   }
   const double limit = timer->LimitUs(matrix, m);
   std::printf(
-      "%-5s %-8s %4d | %8.2f | %8.2f %8.2f %8.2f | %8.2f %8.2f %d.%d | %8.2f %8.2f | "
+      "%-5s %-8s %4d | %8.2f | %8.2f %8.2f %8.2f | %8.2f %8.2f %d.%d | %8.2f %8.2f | %8.2f %8.2f | "
       "%5.1f%%\n",
       matrix.model, matrix.name, m, limit, pdl, unpaired, plain, cuts.front().us, wide.us,
-      wide.cut.groups, wide.cut.splits, library_first, library_best, 100 * limit / best);
+      wide.cut.groups, wide.cut.splits, gated[0], gated[1], library_first, library_best,
+      100 * limit / best);
   if (settings.lists_cuts) {
     std::printf("     ");
     for (const auto& [cut, us] : cuts) {
@@ -118,7 +124,8 @@ int main(int argc, char** argv) {
   const Settings settings = Parse(argc, argv);
   LinearTimer timer(settings.is_fp8);
   const auto is_wanted = [&](const BenchMatrix& matrix) {
-    return settings.model.empty() || settings.model == matrix.model;
+    return (settings.model.empty() || settings.model == matrix.model) &&
+           (settings.matrix.empty() || settings.matrix == matrix.name);
   };
   if (settings.is_chain) {
     for (const int first : {0, 4}) {
@@ -126,9 +133,9 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
-  std::printf("%-5s %-8s %4s | %8s | %8s %8s %8s | %8s %8s %5s | %8s %8s | %6s\n", "model",
-              "matrix", "rows", "limit", "skinny", "unpaired", "no pdl", "wide 1st", "wide", "cut",
-              "lt 1st", "lt", "best");
+  std::printf("%-5s %-8s %4s | %8s | %8s %8s %8s | %8s %8s %5s | %8s %8s | %8s %8s | %6s\n",
+              "model", "matrix", "rows", "limit", "skinny", "unpaired", "no pdl", "wide 1st",
+              "wide", "cut", "gated 2", "gated 3", "lt 1st", "lt", "best");
   for (const BenchMatrix& matrix : kMatrices) {
     if (!is_wanted(matrix)) continue;
     for (const int m : settings.rows) TimeMatrix(&timer, matrix, m, settings);

@@ -7,6 +7,7 @@
 #include <random>
 #include <string>
 
+#include "kernels/cuda/linear/gated.h"
 #include "kernels/cuda/norm/add_rms_norm.h"
 
 namespace mili::kernels::cuda {
@@ -69,6 +70,7 @@ LinearTimer::LinearTimer(bool is_fp8) : is_fp8_(is_fp8) {
   Check(GetSkinnyDevice(0, &device_), "device");
   Check(PrepareSkinny(device_), "skinny");
   Check(PrepareWide(device_), "wide");
+  Check(PrepareGated(), "gated");
   std::string error;
   lt_ = CublasLt::Open("", &error);
   if (lt_ == nullptr) std::fprintf(stderr, "no cublasLt: %s\n", error.c_str());
@@ -154,6 +156,16 @@ std::vector<LinearTimer::CutTime> LinearTimer::Wide(const BenchMatrix& matrix, i
     times.push_back({cut, us});
   }
   return times;
+}
+
+double LinearTimer::Gated(const BenchMatrix& matrix, int rows, int groups) {
+  const LinearParams shape = RowParams(matrix, rows);
+  return Time(matrix, [&](size_t copy, int i) {
+    LinearParams p = shape;
+    p.w = static_cast<const char*>(weights_) + copy * Bytes(matrix);
+    p.pdl = i > 0;
+    return GatedLinear(p, groups, device_, stream_);
+  });
 }
 
 std::vector<double> LinearTimer::Library(const BenchMatrix& matrix, int rows, int max_count) {

@@ -43,6 +43,9 @@ class LinearTimer {
   // As programmatic dependents, in the order of WideCuts.
   std::vector<CutTime> Wide(const BenchMatrix& matrix, int rows);
 
+  // In tiles of `groups` x 64 weight rows, as programmatic dependents.
+  double Gated(const BenchMatrix& matrix, int rows, int groups);
+
   // At most `max_count` algorithms, in the library's order; silu_mul is left out.
   std::vector<double> Library(const BenchMatrix& matrix, int rows, int max_count);
 

@@ -1,4 +1,4 @@
-// Blocks of a cluster: their barrier, and reading each other's shared memory. For compute
+// Blocks of a cluster: their barriers, and reading each other's shared memory. For compute
 // capability 9.0 and up; elsewhere nothing here may be called.
 #pragma once
 
@@ -25,6 +25,16 @@ __device__ __forceinline__ float4 LoadOfBlock(uint32_t shared_address, uint32_t 
       : "r"(shared_address), "r"(rank)
       : "memory");
   return v;
+}
+
+// Arrives at the mbarrier that lies at `barrier` in block `rank` of the cluster.
+__device__ __forceinline__ void ArriveOfBlock(uint32_t barrier, uint32_t rank) {
+  asm volatile(
+      "{\n.reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
 }
 
 }  // namespace mili::kernels::cuda

@@ -30,6 +30,14 @@ __device__ __forceinline__ void LoadMatricesTransposed(uint32_t (&r)[4], uint32_
                : "memory");
 }
 
+// Writes four 8x8 matrices, each transposed; addresses as for LoadMatrices.
+__device__ __forceinline__ void StoreMatricesTransposed(const uint32_t (&r)[4], uint32_t address) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+      : "memory");
+}
+
 // Transposes an 8x8 matrix held across the warp.
 __device__ __forceinline__ uint32_t TransposeMatrix(uint32_t r) {
   uint32_t out;

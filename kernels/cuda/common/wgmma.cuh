@@ -57,7 +57,7 @@ template <typename E, int kN>
 __device__ __forceinline__ void ProductOfRegisters(float (&c)[kN / 2], const uint32_t (&a)[4],
                                                    uint64_t b);
 
-// The names and the places of 8, 32 and 64 sums.
+// The names and the places of 8, 32, 64 and 128 sums.
 #define MILI_SUM_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define MILI_SUM_NAMES_32                                                                     \
   MILI_SUM_NAMES_8                                                                            \
@@ -67,6 +67,12 @@ __device__ __forceinline__ void ProductOfRegisters(float (&c)[kN / 2], const uin
   MILI_SUM_NAMES_32                                                                            \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49" \
   ", %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define MILI_SUM_NAMES_128                                                                       \
+  MILI_SUM_NAMES_64                                                                              \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, " \
+  "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, "   \
+  "%100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, "   \
+  "%115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define MILI_SUMS_8(i)                                                                        \
   "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), \
       "+f"(c[i + 6]), "+f"(c[i + 7])
@@ -92,13 +98,18 @@ __device__ __forceinline__ void ProductOfRegisters(float (&c)[kN / 2], const uin
 #define MILI_TILES_128(E, shape, flags)                                                  \
   MILI_TILES(E, 128, shape, MILI_SUM_NAMES_64, flags, "64", "65", "66", MILI_SUMS_32(0), \
              MILI_SUMS_32(32))
+#define MILI_TILES_256(E, shape, flags)                                                      \
+  MILI_TILES(E, 256, shape, MILI_SUM_NAMES_128, flags, "128", "129", "130", MILI_SUMS_32(0), \
+             MILI_SUMS_32(32), MILI_SUMS_32(64), MILI_SUMS_32(96))
 
 MILI_TILES_16(Bf16, "m64n16k16.f32.bf16.bf16", ", 0, 0")
 MILI_TILES_64(Bf16, "m64n64k16.f32.bf16.bf16", ", 0, 0")
 MILI_TILES_128(Bf16, "m64n128k16.f32.bf16.bf16", ", 0, 0")
+MILI_TILES_256(Bf16, "m64n256k16.f32.bf16.bf16", ", 0, 0")
 MILI_TILES_16(F16, "m64n16k16.f32.f16.f16", ", 0, 0")
 MILI_TILES_64(F16, "m64n64k16.f32.f16.f16", ", 0, 0")
 MILI_TILES_128(F16, "m64n128k16.f32.f16.f16", ", 0, 0")
+MILI_TILES_256(F16, "m64n256k16.f32.f16.f16", ", 0, 0")
 MILI_TILES_16(E4m3, "m64n16k32.f32.e4m3.e4m3", "")
 MILI_TILES_64(E4m3, "m64n64k32.f32.e4m3.e4m3", "")
 MILI_TILES_128(E4m3, "m64n128k32.f32.e4m3.e4m3", "")
@@ -127,12 +138,14 @@ MILI_REGISTERS_128(F16, "m64n128k16.f32.f16.f16")
 #undef MILI_REGISTERS_128
 #undef MILI_REGISTERS_64
 #undef MILI_REGISTERS
+#undef MILI_TILES_256
 #undef MILI_TILES_128
 #undef MILI_TILES_64
 #undef MILI_TILES_16
 #undef MILI_TILES
 #undef MILI_SUMS_32
 #undef MILI_SUMS_8
+#undef MILI_SUM_NAMES_128
 #undef MILI_SUM_NAMES_64
 #undef MILI_SUM_NAMES_32
 #undef MILI_SUM_NAMES_8
@@ -146,6 +159,40 @@ __device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorM
       "[%1, {%2, %3, %4, %5}], [%6];" ::"r"(shared_address),
       "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier)
       : "memory");
+}
+
+// The same of a matrix and its box at (c0, c1).
+__device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorMap& map, int32_t c0,
+                                        int32_t c1, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+      "[%1, {%2, %3}], [%4];" ::"r"(shared_address),
+      "l"(&map), "r"(c0), "r"(c1), "r"(barrier)
+      : "memory");
+}
+
+// The same to this place and on this barrier in both blocks of a cluster of two.
+__device__ __forceinline__ void CopyBoxToPair(uint32_t shared_address, const CUtensorMap& map,
+                                              int32_t c0, int32_t c1, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address),
+      "l"(&map), "r"(c0), "r"(c1), "r"(barrier), "h"(static_cast<uint16_t>(3))
+      : "memory");
+}
+
+// Writes a box at (c0, c1) of `map` from shared memory, which must hold until WaitForBoxReads by
+// the same thread; what lies outside the matrix is left out.
+__device__ __forceinline__ void StoreBox(const CUtensorMap& map, int32_t c0, int32_t c1,
+                                         uint32_t shared_address) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n"
+      "cp.async.bulk.commit_group;" ::"l"(&map),
+      "r"(c0), "r"(c1), "r"(shared_address)
+      : "memory");
+}
+__device__ __forceinline__ void WaitForBoxReads() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
 // Makes this thread's ordinary writes to shared memory visible to products and copies.

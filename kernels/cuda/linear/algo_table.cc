@@ -10,11 +10,11 @@ namespace mili::kernels::cuda {
 namespace {
 
 // Counts up when the format or the kernels change.
-constexpr std::string_view kHeader = "mili-linear-tuning 3";
+constexpr std::string_view kHeader = "mili-linear-tuning 4";
 constexpr size_t kMaxEntries = 16384;
 constexpr int32_t kMaxDimension = 1 << 24;
 constexpr size_t kNumFields = 11 + 8;
-constexpr std::string_view kKernelNames[] = {"skinny", "wide", "library"};
+constexpr std::string_view kKernelNames[] = {"skinny", "wide", "library", "gated"};
 
 // FNV-1a: finds a torn or edited file, and defends against nobody; the algorithms are checked by
 // the library before they run.

@@ -32,14 +32,15 @@ struct MatmulShape {
   bool operator<(const MatmulShape& other) const { return Key() < other.Key(); }
 };
 
-enum class LinearKernel : uint8_t { kSkinny, kWide, kLibrary };
+enum class LinearKernel : uint8_t { kSkinny, kWide, kLibrary, kGated };
 
 class AlgoTable {
  public:
   using Algo = std::array<uint64_t, 8>;
   struct Entry {
     LinearKernel kernel = LinearKernel::kLibrary;
-    Algo algo = {};   // of the library its algorithm; of the wide kernel groups and splits
+    // Of the library its algorithm; of the wide kernel groups and splits, of the gated one groups.
+    Algo algo = {};
     float us = 0.0f;  // as measured
   };
 

@@ -10,13 +10,23 @@ constexpr int64_t kUntunedSkinnyElements = 16 * 2048;  // rows times k
 constexpr int32_t kUntunedWideRows = 64;
 constexpr int32_t kUntunedWideRowsFp8 = 128;
 constexpr int32_t kUntunedFusedRows = 64;  // with silu_mul
+constexpr int32_t kUntunedGroups = 3;
 
-// What the kernel for SiLU would take.
+// Above kMaxWideRows the gated kernel is faster where its tiles are full to this share. Timing does
+// not decide there: the GPU's clock sinks with its power, and of cublasLt's many algorithms the
+// fastest is also the luckiest.
+constexpr float kFullTiles = 0.9f;
+
+// What the kernel for SiLU would take in a step, behind a product of cublasLt.
 constexpr float kSiluLaunchUs = 1.5f;
 constexpr float kCopyBytesPerUs = 2.6e6f;
 
 AlgoTable::Entry EntryOf(const WideCut& cut) {
   return {LinearKernel::kWide, {uint64_t(cut.groups), uint64_t(cut.splits)}};
+}
+
+AlgoTable::Entry GatedEntry(int32_t groups) {
+  return {LinearKernel::kGated, {static_cast<uint64_t>(groups)}};
 }
 
 }  // namespace
@@ -39,11 +49,15 @@ WideCut CutOf(const AlgoTable::Entry& entry) {
   return {static_cast<int32_t>(entry.algo[0]), static_cast<int32_t>(entry.algo[1])};
 }
 
+int32_t GroupsOf(const AlgoTable::Entry& entry) { return static_cast<int32_t>(entry.algo[0]); }
+
 bool KernelChoice::TakesSkinny(const LinearParams& p) const {
   return is_hopper_ && SkinnyTakes(p, device_);
 }
 
 bool KernelChoice::TakesWide(const LinearParams& p) const { return is_hopper_ && WideTakes(p); }
+
+bool KernelChoice::TakesGated(const LinearParams& p) const { return is_hopper_ && GatedTakes(p); }
 
 bool KernelChoice::TakesLibrary(const LinearParams& p) {
   const bool is_mixed = p.w_scales != nullptr && p.x_scales == nullptr;
@@ -53,11 +67,13 @@ bool KernelChoice::TakesLibrary(const LinearParams& p) {
 bool KernelChoice::Choose(const LinearParams& p, AlgoTable::Entry* choice) const {
   const bool skinny = TakesSkinny(p);
   const bool wide = TakesWide(p);
+  const bool gated = TakesGated(p);
   const bool library = TakesLibrary(p);
   // What only the skinny kernel does is not in the table.
   if (wide || library) {
     const AlgoTable::Entry* entry = tuned_.Find(ShapeOf(p));
-    const bool takes[] = {skinny, entry != nullptr && wide && IsWideCut(CutOf(*entry)), library};
+    const bool takes[] = {skinny, entry != nullptr && wide && IsWideCut(CutOf(*entry)), library,
+                          entry != nullptr && gated && IsGatedTile(GroupsOf(*entry))};
     if (entry != nullptr && takes[static_cast<size_t>(entry->kernel)]) {
       *choice = *entry;
       return true;
@@ -68,6 +84,8 @@ bool KernelChoice::Choose(const LinearParams& p, AlgoTable::Entry* choice) const
   const int32_t wide_rows = p.x_scales != nullptr ? kUntunedWideRowsFp8 : kUntunedWideRows;
   if (skinny && (is_small || !wide)) {
     *choice = {LinearKernel::kSkinny};
+  } else if (gated && p.num_rows > kMaxWideRows) {
+    *choice = GatedEntry(kUntunedGroups);
   } else if (wide && (p.num_rows <= wide_rows || !library)) {
     *choice = EntryOf(WideCuts(p, device_).front());
   } else {
@@ -79,6 +97,9 @@ bool KernelChoice::Choose(const LinearParams& p, AlgoTable::Entry* choice) const
 bool KernelChoice::IsFasterFused(const LinearParams& fused) const {
   if (TakesSkinny(fused)) return true;
   if (!TakesWide(fused)) return false;
+  if (TakesGated(fused) && fused.num_rows > kMaxWideRows) {
+    return GatedTilesFilled(fused.num_rows) >= kFullTiles;
+  }
   LinearParams apart = fused;
   apart.silu_mul = false;
   const AlgoTable::Entry* one = tuned_.Find(ShapeOf(fused));
@@ -93,6 +114,9 @@ std::vector<AlgoTable::Entry> KernelChoice::OwnCandidates(const LinearParams& p)
   if (TakesSkinny(p)) candidates.push_back({LinearKernel::kSkinny});
   if (TakesWide(p) && p.num_rows <= kMaxWideRows) {
     for (const WideCut& cut : WideCuts(p, device_)) candidates.push_back(EntryOf(cut));
+  }
+  if (TakesGated(p) && p.num_rows >= kMinGatedRows) {
+    for (const int32_t groups : {2, 3}) candidates.push_back(GatedEntry(groups));
   }
   return candidates;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/linear/algo_table.h"
+#include "kernels/cuda/linear/gated.h"
 #include "kernels/cuda/linear/linear.h"
 #include "kernels/cuda/linear/skinny.h"
 #include "kernels/cuda/linear/wide.h"
@@ -14,8 +15,9 @@ namespace mili::kernels::cuda {
 
 MatmulShape ShapeOf(const LinearParams& params);
 
-// The cut that an entry for the wide kernel holds.
+// The cut that an entry for the wide kernel holds, and the groups of one for the gated kernel.
 WideCut CutOf(const AlgoTable::Entry& entry);
+int32_t GroupsOf(const AlgoTable::Entry& entry);
 
 class KernelChoice {
  public:
@@ -25,6 +27,7 @@ class KernelChoice {
 
   bool TakesSkinny(const LinearParams& params) const;
   bool TakesWide(const LinearParams& params) const;
+  bool TakesGated(const LinearParams& params) const;
   static bool TakesLibrary(const LinearParams& params);
 
   // False if no kernel takes the call. An entry for the library without an algorithm stands for its

@@ -9,6 +9,7 @@
 #include "kernels/cuda/linear/algo_table.h"
 #include "kernels/cuda/linear/choice.h"
 #include "kernels/cuda/linear/cublaslt.h"
+#include "kernels/cuda/linear/gated.h"
 #include "kernels/cuda/linear/skinny.h"
 #include "kernels/cuda/linear/tuner.h"
 #include "kernels/cuda/linear/wide.h"
@@ -124,6 +125,8 @@ struct LinearContext::State {
         return WideLinear(params, CutOf(choice), device, stream);
       case LinearKernel::kLibrary:
         return RunLibrary(params, choice, stream);
+      case LinearKernel::kGated:
+        return GatedLinear(params, GroupsOf(choice), device, stream);
     }
     return cudaErrorInvalidValue;
   }
@@ -161,6 +164,7 @@ std::unique_ptr<LinearContext> LinearContext::Create(const LinearOptions& option
   if (is_hopper) {
     code = PrepareSkinny(state->device);
     if (code == cudaSuccess) code = PrepareWide(state->device);
+    if (code == cudaSuccess) code = PrepareGated();
     if (code != cudaSuccess) return fail("cannot load the linear kernels", code);
   }
   code = cudaMalloc(&state->workspace, options.workspace_bytes);

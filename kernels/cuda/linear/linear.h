@@ -1,5 +1,6 @@
 // y = x W^T on the GPU, by whichever kernel was measured or is known to be fastest for the shape:
-// the skinny kernel (skinny.h, up to 16 rows), the wide kernel (wide.h, up to 256) or cublasLt.
+// the skinny kernel (skinny.h, up to 16 rows), the wide kernel (wide.h, up to 256), the gated
+// kernel (gated.h, gate and up of many rows) or cublasLt.
 //
 // A context belongs to one stream and is used by one thread at a time. It is made once, allocates
 // its workspace then, and nothing after: every call may be captured in a graph. Two calls that may

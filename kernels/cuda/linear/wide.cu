@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/linear/tensor_map.h"
 #include "kernels/cuda/linear/wide.h"
 #include "kernels/cuda/linear/wide_args.h"
 
@@ -35,27 +36,20 @@ WideKernel KernelFor(const LinearParams& p, int tokens, int groups) {
 // A matrix of `rows` rows of `k` elements, in boxes of `box_rows` rows by one chunk.
 cudaError_t Encode(const LinearParams& p, const void* data, int64_t rows, int64_t stride,
                    int box_rows, CUtensorMap* map) {
-  void* entry = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
-                                                             12000, cudaEnableDefault, &found);
-  if (error != cudaSuccess) return error;
-  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
   const bool is_fp8 = p.w_scales != nullptr;
-  const cuuint32_t bytes = is_fp8 ? 1 : 2;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(p.k), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * bytes};
-  const cuuint32_t box[2] = {kWideChunkBytes / bytes, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  const CUtensorMapDataType type = is_fp8                   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
-                                   : p.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                                            : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
-  const CUresult result =
-      encode(map, type, 2, const_cast<void*>(data), sizes, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+  BoxedMatrix matrix;
+  matrix.type = is_fp8                   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                : p.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                         : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  matrix.element_bytes = is_fp8 ? 1 : 2;
+  matrix.data = data;
+  matrix.rows = rows;
+  matrix.columns = p.k;
+  matrix.stride = stride;
+  matrix.box_rows = box_rows;
+  matrix.box_columns = kWideChunkBytes / matrix.element_bytes;
+  matrix.is_swizzled = true;
+  return MakeTensorMap(matrix, map);
 }
 
 // Stages of the ring, and with *bytes the shared memory of a block: half of a multiprocessor's

@@ -46,15 +46,6 @@ __device__ __forceinline__ WideBlock WideBlockOf(const WideArgs& a, int tokens, 
 }
 
 __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int column, int row,
-                                        uint32_t barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
-      "[%1, {%2, %3}], [%4];" ::"r"(to),
-      "l"(&map), "r"(column), "r"(row), "r"(barrier)
-      : "memory");
-}
-
-__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int column, int row,
                                         uint32_t barrier, uint64_t policy) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "

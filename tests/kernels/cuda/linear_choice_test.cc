@@ -68,6 +68,20 @@ TEST_F(LinearChoice, DoesNotTakeWhatCannotRun) {
   EXPECT_EQ(Chosen(Params(512)).kernel, LinearKernel::kLibrary);
 }
 
+TEST_F(LinearChoice, TakesTheGatedKernelForManyGatedRows) {
+  EXPECT_EQ(Chosen(GateUp(256, true)).kernel, LinearKernel::kWide);
+  for (const int32_t rows : {512, 8192}) {
+    const AlgoTable::Entry entry = Chosen(GateUp(rows, true));
+    EXPECT_EQ(entry.kernel, LinearKernel::kGated) << rows;
+    EXPECT_TRUE(IsGatedTile(GroupsOf(entry))) << rows;
+    EXPECT_EQ(Chosen(GateUp(rows, false)).kernel, LinearKernel::kLibrary) << rows;
+  }
+  Tune(GateUp(128, true), {LinearKernel::kGated, {2}, 4.0f});
+  EXPECT_EQ(GroupsOf(Chosen(GateUp(128, true))), 2);
+  Tune(GateUp(128, true), {LinearKernel::kGated, {4}, 4.0f});
+  EXPECT_EQ(Chosen(GateUp(128, true)).kernel, LinearKernel::kWide);
+}
+
 TEST_F(LinearChoice, FusesTheNormOfAnyK) {
   for (const int32_t k : {64, 576, 1024, 4096}) {
     LinearParams normed = Params(3);
@@ -88,6 +102,28 @@ TEST_F(LinearChoice, FusesSiluWhereThatWasFaster) {
   EXPECT_TRUE(choice_.IsFasterFused(GateUp(128, true)));
   Tune(GateUp(128, false), {LinearKernel::kLibrary, {}, 4.0f});
   EXPECT_FALSE(choice_.IsFasterFused(GateUp(128, true)));
+}
+
+// For 256 rows of an 8B model the kernel for SiLU takes about 9 us.
+TEST_F(LinearChoice, CountsTheKernelForSiluWhereTheProductLeavesItOut) {
+  LinearParams fused = GateUp(256, true);
+  fused.n = 24576;
+  LinearParams apart = fused;
+  apart.silu_mul = false;
+  Tune(fused, {LinearKernel::kGated, {3}, 90.0f});
+  Tune(apart, {LinearKernel::kLibrary, {}, 84.0f});
+  EXPECT_TRUE(choice_.IsFasterFused(fused));
+  Tune(apart, {LinearKernel::kLibrary, {}, 80.0f});
+  EXPECT_FALSE(choice_.IsFasterFused(fused));
+}
+
+TEST_F(LinearChoice, FusesSiluWithManyRowsThatFillTheTiles) {
+  for (const int32_t rows : {480, 512, 1000, 1024, 2112, 8192}) {
+    EXPECT_TRUE(choice_.IsFasterFused(GateUp(rows, true))) << rows;
+  }
+  for (const int32_t rows : {300, 600, 1025}) {
+    EXPECT_FALSE(choice_.IsFasterFused(GateUp(rows, true))) << rows;
+  }
 }
 
 TEST_F(LinearChoice, GivesHalfOfTheMultiprocessorsABlockOfTheWideKernel) {

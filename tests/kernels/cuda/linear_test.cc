@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/linear/gated.h"
 #include "kernels/cuda/linear/skinny.h"
 #include "kernels/cuda/linear/wide.h"
 #include "tests/kernels/cuda/linear_test_support.h"
@@ -105,6 +106,29 @@ TEST_F(CudaLinear, MultipliesBySeveralBlocksAndGroupsInTheWideKernel) {
       fp8.silu_mul = true;
       fp8.has_add = false;
       run(fp8);
+    }
+  }
+}
+
+TEST_F(CudaLinear, TakesSiluMulOfManyRowsInTheGatedKernel) {
+  SkinnyDevice device;
+  ASSERT_EQ(GetSkinnyDevice(0, &device), cudaSuccess);
+  ASSERT_EQ(PrepareGated(), cudaSuccess);
+  for (const DType dtype : kTypes) {
+    for (const int m : {1, 100, 128, 129, 256, 300, 513, 2600}) {
+      for (const auto& [n, k] : {std::pair{6144, 1024}, {1312, 576}, {16, 64}, {2320, 1096}}) {
+        const LayerData data(
+            {.dtype = dtype, .num_rows = m, .n = n, .k = k, .silu_mul = true, .padding = 8},
+            ++seed_);
+        for (const int groups : {2, 3}) {
+          SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) +
+                       " in " + std::to_string(groups) + " groups");
+          data.Poison();
+          ASSERT_EQ(GatedLinear(data.Params(), groups, device, stream_), cudaSuccess);
+          ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+          data.Check();
+        }
+      }
     }
   }
 }

@@ -165,6 +165,8 @@ class LayerData {
       ASSERT_EQ(cudaMemcpy(y_.data(), add_.data(), add_.size() * 2, cudaMemcpyHostToDevice),
                 cudaSuccess);
     }
+    // The streams of tests do not wait for the default one, and neither call waits for the device.
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   }
 
   // What column `n` of each row of the product is before any epilogue.

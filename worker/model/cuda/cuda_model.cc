@@ -11,10 +11,9 @@ namespace mili::worker {
 namespace k = gpu::k;
 namespace {
 
-// Up to so many tokens one kernel that norms, multiplies and gates is faster than two or three that
-// share the work: behind that cublasLt with kernels of their own around it wins (measured on H100).
+// Up to so many tokens a product that norms its rows is faster than a kernel for that and the
+// product (measured on an H100).
 constexpr int32_t kMaxNormedTokens = 8;
-constexpr int32_t kMaxGatedTokens = 64;
 
 }  // namespace
 
@@ -317,7 +316,7 @@ k::LinearParams CudaModel::GateUpParams(uint32_t layer_idx) const {
   k::LinearParams params = NormedProduct(layer.post_attention_norm, layer.gate_up,
                                          layer.gate_up_scales, 2 * size, ws_.gate_up);
   // SiLU has to be apart where it makes fp8 rows.
-  if (shape_.num_tokens <= kMaxGatedTokens && !TakesFp8Rows() && linear_->FusesSiluMul(params)) {
+  if (!TakesFp8Rows() && linear_->FusesSiluMul(params)) {
     params.silu_mul = true;
     params.y = ws_.activation;
     params.y_stride = size;

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include "common/base/status_macros.h"
 #include "worker/device/cuda/cuda_status.h"
 
 namespace mili::worker {
@@ -125,6 +126,8 @@ absl::StatusOr<LinearTuningReport> TuneLinear(const ModelConfig& config, const M
   LinearTuningReport report;
   const std::string path = options.folder.empty() ? "" : options.folder + "/" + kFileName;
   if (!path.empty()) k::ReadTuning(path, linear, &report.read_error);
+  // What is multiplied by or added to must be numbers, whatever they are.
+  MILI_RETURN_IF_ERROR(stream->Zero(workspace.memory.data(), workspace.memory.size_bytes()));
   const std::string before = linear->SaveTuning();
   const cudaError_t error =
       linear->Tune(Requests(config, plan, weights, workspace, options.pdl).All(),
