@@ -28,7 +28,7 @@ def cells(row):
 
 
 def line(*columns):
-    return f"| {' | '.join(columns)} |"
+    return f"| {' | '.join(columns)} |".replace("  ", " ")
 
 
 def figures(rows, models):
