@@ -1,5 +1,11 @@
 """The served system: `mili serve`, driven by mili-load over HTTP and gRPC."""
 
+import concurrent.futures
+import random
+import statistics
+import time
+
+import peers
 import programs
 import shapes
 import steps
@@ -15,6 +21,7 @@ LOADS = {
         "c64 128->512 gRPC": ("grpc", 64, 128, 128, 512),
         "c16 128->256": ("http", 16, 48, 128, 256),
         "c256 128->256": ("http", 256, 512, 128, 256),
+        "c64 2048->128": ("http", 64, 128, 2048, 128),
     },
     "small": {"c4 16->32": ("http", 4, 16, 16, 32), "c4 16->32 gRPC": ("grpc", 4, 16, 16, 32)},
 }
@@ -31,6 +38,28 @@ def load(options, serve, interface, clients, requests, prompt, output, vocab_siz
          "--requests", requests, "--prompt-tokens", prompt, "--output-tokens", output,
          "--vocab-size", vocab_size, "--warm-up-tokens", 16, "--worker-metrics",
          serve.worker_metrics, "--json"], timeout_s)
+
+
+def beside_prompts(options, serve, vocab_size, timeout_s):
+    """32 streams into which a prompt of 8192 tokens comes every 0.4 s: the 99th percentile of the time
+    between two of their tokens, and the median time to a first token of those prompts, both in ms."""
+    rng = random.Random(3)
+    prompts = [[rng.randrange(vocab_size) for _ in range(8192)] for _ in range(5)]
+
+    def first_token_ms(prompt):
+        start = time.monotonic()
+        programs.post(serve.http, "/v1/completions", {"prompt": prompt, "max_tokens": 1}, timeout_s)
+        return 1e3 * (time.monotonic() - start)
+
+    with concurrent.futures.ThreadPoolExecutor(1 + len(prompts)) as pool:
+        streams = pool.submit(load, options, serve, "grpc", 32, 32, 128, 256, vocab_size, timeout_s)
+        time.sleep(0.5)
+        asked = []
+        for prompt in prompts:
+            asked.append(pool.submit(first_token_ms, prompt))
+            time.sleep(0.4)
+        return (streams.result()["itl_ms_p99"],
+                statistics.median(future.result() for future in asked))
 
 
 def measure(options, model, checkpoint, vocab_size, budget):
@@ -62,3 +91,10 @@ def measure(options, model, checkpoint, vocab_size, budget):
                 "idle_ms": result["idle_ms_per_step"]}
             if clients == 1:
                 yield "c1 itl", result["itl_ms_p50"]
+            if name == "c64 2048->128":
+                yield "c64 2048->128 itl p99", result["itl_ms_p99"]
+        # A smaller model's streams are over before the prompts come.
+        if "itl p99 beside 8k" in peers.FIGURES.get(model, {}):
+            itl_ms, first_ms = beside_prompts(options, serve, vocab_size, budget.left(30))
+            yield "itl p99 beside 8k", itl_ms
+            yield "ttft 8k beside 32", first_ms
