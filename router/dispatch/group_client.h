@@ -37,8 +37,10 @@ class GroupClient {
   // Sends a plan to every rank of the open epoch; a plan of another epoch is dropped. Never blocks.
   virtual void Send(StepPlan plan) = 0;
   // Asks for the next result: each is held back until it is asked for, the first one not. Asking
-  // twice is asking once. A read that waits when a message comes makes gRPC answer it with a window
-  // update of its own; one that begins after the next plan has been sent travels beside that plan.
+  // twice is asking once. Not before OnResult was called with the last one: asked for sooner, the
+  // next could come on another thread ahead of it. A read that waits when a message comes makes
+  // gRPC answer it with a window update of its own; one that begins after the next plan has been
+  // sent travels beside that plan.
   virtual void ReadOn() = 0;
   // Gives up the open epoch (a step is overdue); OnLost follows with `reason`.
   virtual void Abandon(absl::Status reason) = 0;

@@ -87,7 +87,7 @@ absl::Time SchedulerLoop::Round(std::vector<RouterEvent> events) {
   HandleAll(std::move(events));
   CheckDeadlines();
   SendPlans();
-  client_->ReadOn();
+  if (std::exchange(owes_read_, false)) client_->ReadOn();
   MoveAway();
   Publish();
   delivery_.Send();

@@ -125,6 +125,7 @@ class SchedulerLoop final : public GroupListener {
   std::shared_ptr<const WorkerFacts> facts_;
   bool is_abandoned_ = false;  // Abandon was called, OnLost has not come
   bool has_produced_token_ = false;
+  bool owes_read_ = false;  // a result was heard and the next not yet asked for
   std::string not_ready_reason_ = "not connected yet";
   absl::Time unreached_since_ = absl::InfinitePast();  // InfinitePast: it is reached
   std::string unreached_reason_;                       // the log knows of

@@ -61,6 +61,7 @@ void SchedulerLoop::Handle(AttachedEvent event) {
   }
   is_abandoned_ = false;
   has_produced_token_ = false;
+  owes_read_ = false;  // that was of another stream
   watch_.Clear();
   facts_ = std::make_shared<const WorkerFacts>(event.facts);
   unreached_since_ = absl::InfinitePast();
@@ -73,6 +74,7 @@ void SchedulerLoop::Handle(AttachedEvent event) {
 }
 
 void SchedulerLoop::Handle(StepDoneEvent event) {
+  owes_read_ = true;
   const SchedulerState& state = scheduler_.state();
   if (is_abandoned_ || !state.is_open() || event.result.epoch != state.epoch) return;
   const absl::Time now = clock_->Now();

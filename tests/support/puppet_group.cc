@@ -26,6 +26,13 @@ void PuppetGroup::Revive(WorkerFacts facts) { commands_.Post(Revived{std::move(f
 void PuppetGroup::HoldResults() { commands_.Post(Held{true}); }
 void PuppetGroup::ReleaseResults() { commands_.Post(Held{false}); }
 
+void PuppetGroup::ReadOn() {
+  MutexLock lock(mutex_);
+  if (++num_asked_ > num_told_) {
+    complaints_.emplace_back("asked for the next result without having heard one");
+  }
+}
+
 void PuppetGroup::Stop() {
   if (!thread_.joinable()) return;
   commands_.Post(Stopped{});
@@ -52,6 +59,14 @@ void PuppetGroup::Attach() {
   listener_->OnAttached(epoch_, facts_);
 }
 
+void PuppetGroup::Tell(StepResult result) {
+  {
+    MutexLock lock(mutex_);
+    ++num_told_;
+  }
+  listener_->OnResult(std::move(result));
+}
+
 void PuppetGroup::Do(StepPlan plan) {
   if (worker_ == nullptr || plan.epoch != epoch_) return;
   absl::StatusOr<StepResult> result = worker_->Execute(plan);
@@ -66,7 +81,7 @@ void PuppetGroup::Do(StepPlan plan) {
   if (holds_) {
     held_.push_back(*std::move(result));
   } else {
-    listener_->OnResult(*std::move(result));
+    Tell(*std::move(result));
   }
 }
 
@@ -87,7 +102,7 @@ void PuppetGroup::Do(Revived command) {
 void PuppetGroup::Do(Held command) {
   holds_ = command.holds;
   while (!holds_ && !held_.empty()) {
-    listener_->OnResult(std::move(held_.front()));
+    Tell(std::move(held_.front()));
     held_.pop_front();
   }
 }

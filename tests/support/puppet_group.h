@@ -25,7 +25,8 @@ class PuppetGroup final : public GroupClient {
 
   void Start(GroupListener* listener) override;
   void Send(StepPlan plan) override;
-  void ReadOn() override {}  // its results come at once
+  // Its results come at once; asking without having heard one is a broken rule.
+  void ReadOn() override;
   void Abandon(absl::Status reason) override;
   void Stop() override;
   std::vector<std::string> addresses() const override { return {address_}; }
@@ -56,6 +57,7 @@ class PuppetGroup final : public GroupClient {
 
   void Run();
   void Attach();
+  void Tell(StepResult result);
   void Do(StepPlan plan);
   void Do(Killed command);
   void Do(Revived command);
@@ -78,6 +80,8 @@ class PuppetGroup final : public GroupClient {
 
   mutable Mutex mutex_;
   std::vector<std::string> complaints_ MILI_GUARDED_BY(mutex_);
+  uint64_t num_told_ MILI_GUARDED_BY(mutex_) = 0;   // results
+  uint64_t num_asked_ MILI_GUARDED_BY(mutex_) = 0;  // for the one after them
 };
 
 }  // namespace mili::router::testing
