@@ -122,7 +122,11 @@ absl::StatusOr<GgufFile> ParseGguf(const GgufReadAt& read_at, uint64_t file_byte
                                    std::string_view file) {
   GgufCursor cursor(read_at, file_bytes, file);
   MILI_ASSIGN_OR_RETURN(const uint32_t magic, cursor.Number<uint32_t>("the magic number"));
-  if (magic != kMagic) return cursor.Bad("does not begin with \"GGUF\"");
+  if (magic != kMagic) {
+    return cursor.Bad(
+        "is no GGUF file (it does not begin with \"GGUF\"); give one, or a directory with "
+        "safetensors files");
+  }
   MILI_ASSIGN_OR_RETURN(const uint32_t version, cursor.Number<uint32_t>("the version"));
   if (version != 2 && version != 3) {
     return absl::UnimplementedError(

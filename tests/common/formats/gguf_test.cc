@@ -67,7 +67,7 @@ TEST(GgufTest, EveryTruncationIsAnError) {
 }
 
 TEST(GgufTest, RefusesOtherVersionsAndMagics) {
-  EXPECT_THAT(ErrorOf("GGML everything else"), HasSubstr("does not begin with \"GGUF\""));
+  EXPECT_THAT(ErrorOf("GGML everything else"), HasSubstr("is no GGUF file"));
   EXPECT_EQ(ParseGgufBytes(GgufBuilder(1).Build()).status().code(),
             absl::StatusCode::kUnimplemented);
   EXPECT_THAT(ErrorOf(GgufBuilder(4).Build()), HasSubstr("GGUF version 4; expected 2 or 3"));
