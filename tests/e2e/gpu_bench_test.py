@@ -105,7 +105,8 @@ class GpuBenchTest(unittest.TestCase):
     def test_every_figure_of_both_models_is_measured(self):
         decodes = {name for *_, names in steps.DECODES["full"] for name in names.values()}
         itl = {"c1 itl", "c64 2048->128 itl p99", "itl p99 beside 8k", "ttft 8k beside 32"}
-        measured = {"ready", *itl, *decodes, *steps.PROMPTS["full"].values(),
+        large = {served.large_steps_name(name) for name in served.LOADS["full"]}
+        measured = {"ready", *itl, *(large & set(peers.FIGURES["8b"])), *decodes, *steps.PROMPTS["full"].values(),
                     *served.FIRST_TOKENS["full"].values(), *served.LOADS["full"]}
         self.assertEqual(measured, set(peers.FIGURES["8b"]))
         self.assertLessEqual(set(peers.FIGURES["0.6b"]), measured)

@@ -46,6 +46,8 @@ FIGURES = {
         "c64 2048->128": (None, 1640, "v", 1850), "c64 2048->128 itl p99": (None, 107, "v", 45),
         "itl p99 beside 8k": (None, 64, "v", 40), "ttft 8k beside 32": (None, 269, "v", 300),
         "256 x 128->512": (23300, 15991, "v", 18000), "128 x 2048->128": (2290, 1821, "v", 1950),
+        "256 x 128->512, steps of 8192": (23300, 15991, "v", 18000),
+        "128 x 2048->128, steps of 8192": (2290, 1821, "v", 1950),
     },
     "8b-fp8": {
         "step b1": (2.74, 4.63, "v", 3.45), "step b8": (2.83, 4.82, "v", 3.65),
@@ -88,11 +90,11 @@ def row_of(model, key, value, on_gpu, device=None):
 
 
 def table(rows):
-    lines = [f"{'model':<8} {'what':<20} {'value':>10} {'unit':<6} {'of limit':>8} {'peer':>10} "
+    lines = [f"{'model':<8} {'what':<31} {'value':>10} {'unit':<6} {'of limit':>8} {'peer':>10} "
              f"{'over peer':>9} {'aim':>8}"]
     for row in rows:
         value = row["value"]
-        line = f"{row['model']:<8} {row['what']:<20} " + (
+        line = f"{row['model']:<8} {row['what']:<31} " + (
             f"{value:>10.0f}" if value >= 1000 else f"{value:>10.3f}") + f" {row['unit']:<6}"
         if "peer" in row:
             limit = f"{100 * row['of_limit']:.0f} %" if "of_limit" in row else "-"
