@@ -16,8 +16,8 @@ namespace {
 constexpr uint32_t kMaxBatchedTokens = 1u << 17;
 // A slot of the KV cache is an int32 on the device.
 constexpr uint64_t kMaxPages = std::numeric_limits<int32_t>::max() / kGpuPageSizeTokens;
-// A captured step of a layer, all its kernels; measured with room to spare.
-constexpr uint64_t kGraphBytesALayer = 128ull << 10;
+// A captured step of a layer, all its kernels: 29 KiB were measured.
+constexpr uint64_t kGraphBytesALayer = 40ull << 10;
 constexpr uint64_t kReserveBytes = 256ull << 20;
 // What is taken above that is not this process's context alone.
 constexpr uint64_t kContextBytes = 1ull << 30;
@@ -48,7 +48,8 @@ uint64_t WorkspaceBytes(const ModelConfig& config, const GpuMemoryLimits& limits
       tokens * (4 + std::max({config.hidden_size, config.q_size(), config.intermediate_size}));
   const uint64_t head = seqs * (2ull * config.hidden_size + 4 * vocab);
   const uint64_t rope = max_model_len * 4 * config.head_dim;
-  const uint64_t step = tokens * 64 + seqs * (4 * pages_per_seq + 256) + (4ull << 20);
+  const uint64_t step =
+      tokens * 64 + (seqs + kMaxGraphPrompts) * (4 * pages_per_seq + 256) + (4ull << 20);
   const uint64_t slots =
       seqs * (256 + 2 * (vocab + 8) + 8 * kMaxSlotBiases + 4 * kMaxSlotBanned) + 6 * max_model_len;
   const uint64_t results = (tokens + seqs) * 16 + kMaxStepTopLogprobs * 8;
@@ -72,6 +73,14 @@ std::string Remedy(bool is_given, uint64_t left_bytes, uint64_t page_bytes, bool
 
 uint64_t GpuSampleWorkspaceBound(uint64_t num_rows, uint64_t vocab_size) {
   return num_rows * (8 * vocab_size + (64ull << 10)) + (1ull << 20);
+}
+
+uint32_t MaxGpuGraphs(uint32_t max_num_seqs) {
+  constexpr uint32_t kPromptSizes = 6;
+  const uint32_t num_decode = 3 + (max_num_seqs + 7) / 8;
+  // With one prompt or several, with a sample or without, and beside decodes.
+  const uint32_t num_with_prompts = 4 + 2 + (max_num_seqs + 31) / 32;
+  return num_decode + num_with_prompts * kPromptSizes;
 }
 
 uint32_t UsualGpuBatchedTokens(const ModelConfig& config) {
@@ -99,10 +108,8 @@ absl::StatusOr<MemoryPlan> PlanGpuMemory(const ModelConfig& config, uint64_t wei
   plan.max_num_seqs = limits.max_num_seqs;
   plan.max_num_batched_tokens = limits.max_num_batched_tokens;
   plan.process_bytes = 0;
-  // Batch sizes 1, 2, 4 and multiples of 8; short prompts, which come in fewer shapes than these.
-  constexpr uint64_t kPromptShapes = 48;
-  plan.graphs_bytes = (3 + DivideUp(limits.max_num_seqs, 8) + kPromptShapes) * config.num_layers *
-                      kGraphBytesALayer;
+  plan.graphs_bytes =
+      uint64_t{MaxGpuGraphs(limits.max_num_seqs)} * config.num_layers * kGraphBytesALayer;
   plan.reserve_bytes = kReserveBytes;
   plan.max_model_len = limits.max_model_len == 0 ? config.max_position : limits.max_model_len;
   plan.workspace_bytes = WorkspaceBytes(config, limits, plan.max_model_len);

@@ -29,6 +29,11 @@ inline constexpr uint32_t kMaxSlotBiases = 2048;
 inline constexpr uint32_t kMaxSlotBanned = 2048;
 // Likeliest tokens that a step of captured kernels can report; a step that wants more runs eagerly.
 inline constexpr uint32_t kGraphTopLogprobs = 20;
+// Prompts that a captured step takes; beside decodes all of them have a row, used or not.
+inline constexpr uint32_t kMaxGraphPrompts = 8;
+// Steps that may be captured, at most: decodes in 1, 2, 4 and multiples of 8 sequences, short
+// prompts alone and beside 8, 16 and multiples of 32 decodes.
+uint32_t MaxGpuGraphs(uint32_t max_num_seqs);
 // Likeliest tokens that all rows of a step can report together.
 inline constexpr uint64_t kMaxStepTopLogprobs = 1u << 20;
 

@@ -81,6 +81,13 @@ class GpuModelRunner {
     return EngineDriver(&engine, limits_, options).Run(requests);
   }
 
+  // Captures every step there can be; how many those are.
+  size_t CaptureAll() {
+    while (runner_->PrepareAhead()) {
+    }
+    return runner_->num_graphs();
+  }
+
   const SlotTable::Limits& limits() const { return limits_; }
   CudaModel& model() { return *model_; }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
 
 #include "worker/device/cpu_topology.h"
 #include "worker/engine/cpu_runner.h"
@@ -97,18 +98,29 @@ Epoch Engine::last_epoch() const {
 
 void Engine::EngineMain() {
   if (options_.executor_cpu.has_value()) KeepOff(*options_.executor_cpu);
-  while (std::optional<Message> message = messages_.Take()) {
+  while (std::optional<Message> message = NextMessage()) {
     if (Opened* opened = std::get_if<Opened>(&*message)) {
       session_ = std::move(*opened);
       slots_.Clear();
     } else if (StepPlan* plan = std::get_if<StepPlan>(&*message)) {
       if (session_.sink != nullptr) Submit(std::move(*plan));
-    } else {
+    } else if (std::holds_alternative<Closed>(*message)) {
       session_ = {};
       slots_.Clear();
     }
   }
   session_ = {};
+}
+
+std::optional<Engine::Message> Engine::NextMessage() {
+  absl::Time deadline = absl::Now() + options_.quiet_time;
+  while (prepares_ahead_ && num_in_flight_ == 0) {
+    if (std::optional<Message> message = messages_.Take(deadline)) return message;
+    if (messages_.closed()) break;
+    prepares_ahead_ = runner_->PrepareAhead();
+    deadline = absl::InfinitePast();
+  }
+  return messages_.Take();
 }
 
 void Engine::Submit(StepPlan plan) {
@@ -124,6 +136,7 @@ void Engine::Submit(StepPlan plan) {
   }
   staged.free.Clear();
   staged.sink = session_.sink;
+  ++num_in_flight_;
   runner_->Launch(staged.step, live_epoch_);
   launched_.Post(&staged);
 }
@@ -141,6 +154,7 @@ void Engine::ResultMain() {
     StepResult result = std::move(staged.step.result);
     const std::shared_ptr<ResultSink> sink = std::move(staged.sink);
     staged.free.Set();
+    if (--num_in_flight_ == 0 && prepares_ahead_) messages_.Post(Idle{});
     if (!device.ok() && !is_lost) {
       is_lost = true;
       if (options_.on_device_lost) options_.on_device_lost(device);

@@ -56,6 +56,9 @@ class Engine {
     // The engine's own threads keep off this CPU: there the executor begins the next step while the
     // result of the last goes out, and every compute thread waits for it.
     std::optional<int> executor_cpu = {};
+    // The runner prepares ahead after so long without a plan: whoever asks again as soon as he is
+    // answered is not to wait for that.
+    absl::Duration quiet_time = absl::Milliseconds(50);
   };
   Engine(Options options, std::unique_ptr<StepRunner> runner);
   // On the CPU. `backend` outlives the engine.
@@ -86,7 +89,8 @@ class Engine {
     std::shared_ptr<ResultSink> sink;
   };
   struct Closed {};
-  using Message = std::variant<Opened, StepPlan, Closed>;
+  struct Idle {};  // the last step in flight has ended
+  using Message = std::variant<Opened, StepPlan, Closed, Idle>;
   // A step and who waits for it.
   struct Staged {
     Step step;
@@ -95,6 +99,8 @@ class Engine {
   };
 
   void EngineMain();
+  // The next message. Once it is quiet, and until one comes, the runner prepares ahead.
+  std::optional<Message> NextMessage();
   void ResultMain();
   void Submit(StepPlan plan);
 
@@ -106,6 +112,8 @@ class Engine {
   Epoch last_epoch_ MILI_GUARDED_BY(mutex_);
   std::shared_ptr<ResultSink> open_sink_ MILI_GUARDED_BY(mutex_);
   absl::Status shutdown_reason_ MILI_GUARDED_BY(mutex_);  // OK while serving
+  std::atomic<uint32_t> num_in_flight_{0};                // launched, not finished
+  std::atomic<bool> prepares_ahead_{true};  // the runner has something left to prepare
   // The same as open_epoch_, for the runner to skip steps nobody waits for.
   std::atomic<uint64_t> live_epoch_{0};
 

@@ -27,6 +27,9 @@ class StepRunner {
   // Enqueues the step and returns without waiting for anything. A step that comes to its turn when
   // `live_epoch` is no longer its own may be left out. Engine thread.
   virtual void Launch(Step& step, const std::atomic<uint64_t>& live_epoch) = 0;
+  // Uses a moment in which no step is in flight to prepare what steps to come may need, for some
+  // milliseconds at most. False: nothing is left to prepare. Engine thread.
+  virtual bool PrepareAhead() { return false; }
   // Waits for `step`, the oldest launched and not finished, and fills its result. Not OK: the
   // device is lost and with it this process; the cause in one line. Result thread.
   virtual absl::Status Finish(Step& step) = 0;

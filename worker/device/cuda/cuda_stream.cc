@@ -79,18 +79,23 @@ absl::Status CudaStream::Synchronize() {
 }
 
 absl::Status CudaStream::BeginCapture() {
-  return ToStatus(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+  return ToStatus(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed),
                   "capturing a graph");
 }
 
 absl::StatusOr<CudaGraph> CudaStream::EndCapture() {
   cudaGraph_t recorded = nullptr;
-  MILI_RETURN_IF_ERROR(ToStatus(cudaStreamEndCapture(stream_, &recorded), "capturing a graph"));
   CudaGraph graph;
-  const cudaError_t error = cudaGraphInstantiate(&graph.exec_, recorded, 0);
-  cudaGraphDestroy(recorded);
-  MILI_RETURN_IF_ERROR(ToStatus(error, "instantiating a graph"));
+  cudaError_t error = cudaStreamEndCapture(stream_, &recorded);
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&graph.exec_, recorded, 0);
+  if (recorded != nullptr) cudaGraphDestroy(recorded);
+  if (error != cudaSuccess) cudaGetLastError();  // what comes next is not to be blamed for it
+  MILI_RETURN_IF_ERROR(ToStatus(error, "capturing a graph"));
   return graph;
+}
+
+absl::Status CudaStream::Upload(const CudaGraph& graph) {
+  return ToStatus(cudaGraphUpload(graph.get(), stream_), "uploading a graph");
 }
 
 absl::Status CudaStream::Launch(const CudaGraph& graph) {

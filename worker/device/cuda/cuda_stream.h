@@ -75,10 +75,13 @@ class CudaStream {
   absl::Status WaitFor(const CudaEvent& event);
   absl::Status Synchronize();
 
-  // Between the two, this thread's work on the stream is recorded instead of run. After a failure
-  // in between, EndCapture must still be called.
+  // Between the two, this thread's work on the stream is recorded instead of run; kernels that
+  // never ran may be loaded. After a failure in between, EndCapture must still be called. A graph
+  // that failed leaves the stream as it was.
   absl::Status BeginCapture();
   absl::StatusOr<CudaGraph> EndCapture();
+  // Brings what the first launch would bring to the device.
+  absl::Status Upload(const CudaGraph& graph);
   absl::Status Launch(const CudaGraph& graph);
 
   CUstream_st* get() const { return stream_; }

@@ -13,6 +13,9 @@ namespace {
 
 namespace k = gpu::k;
 
+// Steps that are captured before the worker is ready: 1, 2, 4, 8 decodes, a short prompt.
+constexpr size_t kNumSmallSizes = 5;
+
 // What a row whose logits decide nothing ends with.
 absl::Status FailureOf(const k::SampledRow& row) {
   if (row.flags & k::kSampledNan) {
@@ -39,13 +42,14 @@ absl::StatusOr<std::unique_ptr<CudaRunner>> CudaRunner::Create(std::unique_ptr<C
   MILI_ASSIGN_OR_RETURN(SlotSampler sampler, SlotSampler::Create(model.get()));
   auto runner = std::unique_ptr<CudaRunner>(new CudaRunner(std::move(model), std::move(sampler)));
   MILI_RETURN_IF_ERROR(runner->Allocate());
-  MILI_RETURN_IF_ERROR(runner->CaptureSmallSizes());
+  MILI_RETURN_IF_ERROR(runner->RunSmallSizes());
   return runner;
 }
 
 CudaRunner::CudaRunner(std::unique_ptr<CudaModel> model, SlotSampler sampler)
     : model_(std::move(model)),
       packer_(model_->config(), model_->plan(), model_->workspace()),
+      paddings_(AllPaddings(model_->plan())),
       sampler_(std::move(sampler)),
       slot_top_(model_->plan().max_num_seqs, -1),
       failures_(model_->plan().max_num_seqs) {}
@@ -72,27 +76,33 @@ absl::Status CudaRunner::Allocate() {
   return absl::OkStatus();
 }
 
-absl::Status CudaRunner::CaptureSmallSizes() {
+absl::Status CudaRunner::RunSmallSizes() {
   CudaStream& stream = model_->stream();
-  const StepBatch nothing = [] {
-    StepBatch batch;
-    batch.Clear();
-    return batch;
-  }();
-  for (const uint32_t size : {1u, 2u, 4u, 8u}) {
-    if (size > model_->plan().max_num_seqs) break;
-    // Twice: run, so that every kernel is loaded, then captured. All rows are padding.
-    for (int use = 0; use < 2; ++use) {
-      Place& place = places_[0];
-      const PackedStep packed = packer_.Pack(nothing, {}, {.num_decode = size},
-                                             place.staging.data(), model_->workspace().staging[0]);
-      MILI_RETURN_IF_ERROR(stream.CopyToDevice(model_->workspace().staging[0], place.staging.data(),
-                                               packed.size_bytes));
-      MILI_RETURN_IF_ERROR(Compute(packed, place));
-      MILI_RETURN_IF_ERROR(stream.Synchronize());
-    }
+  std::byte* const device = model_->workspace().staging[0];
+  StepBatch nothing;
+  nothing.Clear();
+  for (size_t i = 0; i < std::min(kNumSmallSizes, paddings_.size()); ++i) {
+    Place& place = places_[0];
+    // All rows are padding. Twice: run, so that the kernels are loaded, then captured.
+    const PackedStep packed = packer_.Pack(nothing, {}, paddings_[i], place.staging.data(), device);
+    MILI_RETURN_IF_ERROR(stream.CopyToDevice(device, place.staging.data(), packed.size_bytes));
+    MILI_RETURN_IF_ERROR(gpu::LayOutStep(packed.layout, stream));
+    for (int use = 0; use < 2; ++use) MILI_RETURN_IF_ERROR(Compute(packed, place));
+    MILI_RETURN_IF_ERROR(stream.Synchronize());
   }
   return absl::OkStatus();
+}
+
+bool CudaRunner::PrepareAhead() {
+  while (next_padding_ < paddings_.size()) {
+    CudaStepShape shape = packer_.ShapeOf(paddings_[next_padding_++]);
+    shape.max_top = kGraphTopLogprobs;
+    Captured& captured = captured_[shape];
+    if (captured.graph || captured.is_refused) continue;
+    Capture(shape, captured);
+    break;
+  }
+  return next_padding_ < paddings_.size();
 }
 
 void CudaRunner::Launch(Step& step, const std::atomic<uint64_t>&) {
@@ -167,7 +177,7 @@ absl::Status CudaRunner::Compute(const PackedStep& packed, Place& place) {
   CudaStepShape shape = packed.shape;
   if (packed.is_padded) {
     place.sample_top = shape.max_top = kGraphTopLogprobs;
-    MILI_ASSIGN_OR_RETURN(const CudaGraph* graph, GraphOf(shape));
+    const CudaGraph* const graph = GraphOf(shape);
     return graph != nullptr ? stream.Launch(*graph) : model_->RunStep(shape);
   }
   shape.max_top = place.sample_top;
@@ -197,22 +207,28 @@ absl::Status CudaRunner::CopyResults(const PackedStep& packed, Place& place) {
   return copy(place.top, ws.top, for_samples + for_scores);
 }
 
-absl::StatusOr<const CudaGraph*> CudaRunner::GraphOf(const CudaStepShape& shape) {
+const CudaGraph* CudaRunner::GraphOf(const CudaStepShape& shape) {
   Captured& captured = captured_[shape];
-  if (!captured.graph && captured.was_run) {
-    MILI_ASSIGN_OR_RETURN(captured.graph, Capture(shape));
-  }
+  if (!captured.graph && captured.was_run && !captured.is_refused) Capture(shape, captured);
   captured.was_run = true;
   return captured.graph ? &captured.graph : nullptr;
 }
 
-absl::StatusOr<CudaGraph> CudaRunner::Capture(const CudaStepShape& shape) {
+void CudaRunner::Capture(const CudaStepShape& shape, Captured& captured) {
   CudaStream& stream = model_->stream();
-  MILI_RETURN_IF_ERROR(stream.BeginCapture());
+  captured.is_refused = true;
+  if (!stream.BeginCapture().ok()) return;
   const absl::Status status = model_->RunStep(shape);
   absl::StatusOr<CudaGraph> graph = stream.EndCapture();
-  MILI_RETURN_IF_ERROR(status);
-  return graph;
+  if (!status.ok() || !graph.ok() || !stream.Upload(*graph).ok()) return;
+  captured.graph = *std::move(graph);
+  captured.is_refused = false;
+}
+
+size_t CudaRunner::num_graphs() const {
+  return static_cast<size_t>(
+      std::count_if(captured_.begin(), captured_.end(),
+                    [](const auto& entry) { return static_cast<bool>(entry.second.graph); }));
 }
 
 absl::Status CudaRunner::Finish(Step& step) {

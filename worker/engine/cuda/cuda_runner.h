@@ -19,13 +19,16 @@ namespace mili::worker {
 
 class CudaRunner final : public StepRunner {
  public:
-  // Captures the smallest graphs.
+  // Runs and captures the smallest steps; the others are left to PrepareAhead.
   static absl::StatusOr<std::unique_ptr<CudaRunner>> Create(std::unique_ptr<CudaModel> model);
   // Every step launched was finished.
   ~CudaRunner() override = default;
 
   void Launch(Step& step, const std::atomic<uint64_t>& live_epoch) override;
+  bool PrepareAhead() override;
   absl::Status Finish(Step& step) override;
+  // Steps captured so far. Engine thread.
+  size_t num_graphs() const;
 
  private:
   // One of the kNumStepBatches: what it stages and where its answer arrives.
@@ -46,11 +49,12 @@ class CudaRunner final : public StepRunner {
   struct Captured {
     CudaGraph graph;
     bool was_run = false;
+    bool is_refused = false;  // no memory for it: such steps are launched kernel by kernel
   };
 
   CudaRunner(std::unique_ptr<CudaModel> model, SlotSampler sampler);
   absl::Status Allocate();
-  absl::Status CaptureSmallSizes();
+  absl::Status RunSmallSizes();
 
   absl::Status LaunchStep(const StepBatch& batch, uint32_t index);
   // Makes the records of the slots that get a new sequence.
@@ -59,9 +63,9 @@ class CudaRunner final : public StepRunner {
   void PlanTop(const StepBatch& batch, Place& place);
   absl::Status Compute(const PackedStep& packed, Place& place);
   absl::Status CopyResults(const PackedStep& packed, Place& place);
-  // The graph of a padded step, captured at its second use. Null: run it eagerly.
-  absl::StatusOr<const CudaGraph*> GraphOf(const CudaStepShape& shape);
-  absl::StatusOr<CudaGraph> Capture(const CudaStepShape& shape);
+  // The graph of a padded step, captured at its second use at the latest. Null: run it eagerly.
+  const CudaGraph* GraphOf(const CudaStepShape& shape);
+  void Capture(const CudaStepShape& shape, Captured& captured);
 
   absl::Status FillTimes(Step& step);
   void FillResult(Step& step, const Place& place);
@@ -75,10 +79,12 @@ class CudaRunner final : public StepRunner {
 
   // Engine thread only.
   StepPacker packer_;
+  const std::vector<StepPadding> paddings_;  // all that steps can have
   SlotSampler sampler_;
   std::vector<SlotRecord> records_;
   std::vector<int32_t> slot_top_;  // [slots] likeliest tokens its rows report, -1: no logprobs
   std::map<CudaStepShape, Captured> captured_;
+  size_t next_padding_ = 0;  // of paddings_, to be captured ahead
   uint64_t num_launched_ = 0;
 
   // Result thread only.

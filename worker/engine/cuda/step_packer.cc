@@ -14,40 +14,13 @@ uint32_t NumTokens(const StepBatch& batch, uint32_t row) {
   return static_cast<uint32_t>(batch.cu_seqlens[row + 1] - batch.cu_seqlens[row]);
 }
 
-// 1, 2, 4, then multiples of 8.
-uint32_t PaddedCount(uint32_t count) {
-  if (count <= 2) return count;
-  return count <= 4 ? 4 : (count + 7) / 8 * 8;
-}
-
-// 16, 32, then multiples of 64.
-uint32_t PaddedTokens(uint32_t count) {
-  if (count <= 16) return 16;
-  return count <= 32 ? 32 : (count + 63) / 64 * 64;
-}
+constexpr uint32_t kPaddingRow = UINT32_MAX;  // one token that writes nothing
 
 }  // namespace
 
-StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan) {
-  const uint32_t num_rows = batch.num_rows();
-  if (!batch.scores.empty() || batch.samples.size() > num_rows) return {};
-  uint32_t num_decode = 0;
-  for (uint32_t row = 0; row < num_rows; ++row) num_decode += NumTokens(batch, row) == 1 ? 1 : 0;
-  StepPadding padding;
-  if (num_decode == num_rows) {
-    padding.num_decode = std::min(PaddedCount(num_rows), plan.max_num_seqs);
-  } else if (num_decode == 0 && num_rows <= kMaxGraphPrompts &&
-             batch.num_tokens() <= kMaxGraphPromptTokens) {
-    padding.num_prompts = std::min(PaddedCount(num_rows), plan.max_num_seqs);
-    padding.num_prompt_tokens =
-        std::min(PaddedTokens(batch.num_tokens()), plan.max_num_batched_tokens);
-  }
-  return padding;
-}
-
 StepPacker::StepPacker(const ModelConfig& config, const MemoryPlan& plan, const CudaWorkspace& ws)
     : plan_(plan), ws_(ws), attention_(AttentionShapeOf(config, plan.kv.dtype)) {
-  order_.reserve(plan.max_num_seqs);
+  order_.reserve(plan.max_num_seqs + kMaxGraphPrompts);
   first_tokens_.reserve(plan.max_num_seqs);
 }
 
@@ -57,7 +30,7 @@ PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> 
   host_ = reinterpret_cast<int32_t*>(host);
   device_ = reinterpret_cast<const int32_t*>(device);
   used_words_ = 0;
-  OrderRows(batch);
+  OrderRows(batch, padding);
   SetShape(batch, padding);
   PackTokens(batch);
   PackSequences(batch);
@@ -69,39 +42,50 @@ PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> 
   return packed_;
 }
 
+CudaStepShape StepPacker::ShapeOf(const StepPadding& padding) const {
+  CudaStepShape shape;
+  shape.num_decode = static_cast<int32_t>(padding.num_decode);
+  shape.num_varlen = static_cast<int32_t>(padding.num_prompts);
+  const auto num_prompt_tokens = static_cast<int32_t>(padding.num_prompt_tokens);
+  shape.num_tokens = shape.num_decode + num_prompt_tokens;
+  if (shape.num_varlen > 0) {
+    shape.num_varlen_tiles = k::VarlenTiles(attention_, num_prompt_tokens, shape.num_varlen);
+  }
+  shape.num_head_rows = static_cast<int32_t>(padding.num_head_rows);
+  return shape;
+}
+
 void StepPacker::SetShape(const StepBatch& batch, const StepPadding& padding) {
-  CudaStepShape& shape = packed_.shape;
   packed_.num_samples = static_cast<int32_t>(batch.samples.size());
   packed_.num_scores = static_cast<int32_t>(batch.scores.size());
   packed_.is_padded = padding.is_any();
-  shape.num_tokens = static_cast<int32_t>(batch.num_tokens());
+  if (packed_.is_padded) {
+    packed_.shape = ShapeOf(padding);
+    return;
+  }
+  CudaStepShape& shape = packed_.shape;
+  shape.num_tokens = num_tokens_;
   shape.num_decode = num_decode_;
   shape.num_varlen = static_cast<int32_t>(batch.num_rows()) - num_decode_;
   shape.num_head_rows = packed_.num_samples;
-  if (padding.num_decode > 0) {
-    shape.num_tokens = shape.num_decode = shape.num_head_rows =
-        static_cast<int32_t>(padding.num_decode);
-  } else if (padding.num_prompts > 0) {
-    shape.num_tokens = static_cast<int32_t>(padding.num_prompt_tokens);
-    shape.num_varlen = static_cast<int32_t>(padding.num_prompts);
-    if (packed_.num_samples > 0) shape.num_head_rows = shape.num_varlen;
-  }
 }
 
-void StepPacker::OrderRows(const StepBatch& batch) {
+void StepPacker::OrderRows(const StepBatch& batch, const StepPadding& padding) {
   order_.clear();
   for (uint32_t row = 0; row < batch.num_rows(); ++row) {
     if (NumTokens(batch, row) == 1) order_.push_back(row);
   }
   num_decode_ = static_cast<int32_t>(order_.size());
+  if (padding.num_prompts > 0) order_.resize(padding.num_decode, kPaddingRow);
+  num_before_prompts_ = static_cast<int32_t>(order_.size());
   for (uint32_t row = 0; row < batch.num_rows(); ++row) {
     if (NumTokens(batch, row) != 1) order_.push_back(row);
   }
   first_tokens_.resize(batch.num_rows());
-  int32_t next = 0;
+  num_tokens_ = 0;
   for (const uint32_t row : order_) {
-    first_tokens_[row] = next;
-    next += static_cast<int32_t>(NumTokens(batch, row));
+    if (row != kPaddingRow) first_tokens_[row] = num_tokens_;
+    num_tokens_ += row == kPaddingRow ? 1 : static_cast<int32_t>(NumTokens(batch, row));
   }
 }
 
@@ -132,7 +116,7 @@ const int32_t* StepPacker::OnDevice(const int32_t* words) const {
 }
 
 void StepPacker::PackTokens(const StepBatch& batch) {
-  const uint64_t count = batch.num_tokens();
+  const uint64_t count = num_tokens_;
   const uint64_t padded = packed_.shape.num_tokens;
   int32_t* const token_ids = Segment(ws_.token_ids, count, padded, 0);
   int32_t* const positions = Segment(ws_.positions, count, padded, 0);
@@ -140,6 +124,12 @@ void StepPacker::PackTokens(const StepBatch& batch) {
   int32_t* const feed_slots = Segment(ws_.feed_slots, count, padded, -1);
   int32_t next = 0;
   for (const uint32_t row : order_) {
+    if (row == kPaddingRow) {
+      token_ids[next] = positions[next] = 0;
+      slot_map[next] = feed_slots[next] = -1;
+      ++next;
+      continue;
+    }
     for (int64_t t = batch.cu_seqlens[row]; t < batch.cu_seqlens[row + 1]; ++t, ++next) {
       token_ids[next] = static_cast<int32_t>(batch.token_ids[t]);
       positions[next] = static_cast<int32_t>(batch.positions[t]);
@@ -153,43 +143,50 @@ void StepPacker::PackTokens(const StepBatch& batch) {
 }
 
 void StepPacker::PackSequences(const StepBatch& batch) {
-  const uint64_t num_rows = batch.num_rows();
+  const uint64_t num_rows = order_.size();
   const uint64_t padded = packed_.shape.num_decode + packed_.shape.num_varlen;
   int32_t* const context_lens = Segment(ws_.context_lens, num_rows, padded, 0);
   int32_t* const cu_seqlens = Segment(ws_.cu_seqlens, num_rows + 1, num_rows + 1, 0);
   for (uint64_t i = 0; i < num_rows; ++i) {
-    cu_seqlens[i] = first_tokens_[order_[i]];
-    context_lens[i] = static_cast<int32_t>(batch.context_lens[order_[i]]);
+    const bool is_padding = order_[i] == kPaddingRow;
+    cu_seqlens[i] = is_padding ? static_cast<int32_t>(i) : first_tokens_[order_[i]];
+    context_lens[i] = is_padding ? 0 : static_cast<int32_t>(batch.context_lens[order_[i]]);
   }
-  cu_seqlens[num_rows] = static_cast<int32_t>(batch.num_tokens());
-  const auto num_varlen = static_cast<int32_t>(num_rows) - num_decode_;
+  cu_seqlens[num_rows] = num_tokens_;
   if (packed_.shape.num_decode > 0) {
     const uint64_t ints = k::DecodePlanInts(ws_.num_decode_ctas);
     k::PlanDecode(context_lens, num_decode_, attention_.num_kv_heads, ws_.num_decode_ctas,
                   Segment(ws_.decode_plan, ints, ints, 0));
   }
-  if (num_varlen > 0) {
-    const int32_t num_tiles = k::VarlenTiles(
-        attention_, packed_.shape.num_tokens - packed_.shape.num_decode, packed_.shape.num_varlen);
+  const auto num_varlen = static_cast<int32_t>(num_rows) - num_before_prompts_;
+  if (packed_.shape.num_varlen > 0) {
+    int32_t& num_tiles = packed_.shape.num_varlen_tiles;
+    if (!packed_.is_padded) {
+      num_tiles = k::VarlenTiles(attention_, num_tokens_ - num_before_prompts_, num_varlen);
+    }
     const uint64_t ints = k::VarlenPlanInts(num_tiles);
-    const int32_t num_used =
-        k::PlanVarlen(attention_, cu_seqlens + num_decode_, context_lens + num_decode_, num_varlen,
-                      num_tiles, Segment(ws_.varlen_plan, ints, ints, 0));
-    packed_.shape.num_varlen_tiles = packed_.is_padded ? num_tiles : num_used;
+    const int32_t num_used = k::PlanVarlen(attention_, cu_seqlens + num_before_prompts_,
+                                           context_lens + num_before_prompts_, num_varlen,
+                                           num_tiles, Segment(ws_.varlen_plan, ints, ints, 0));
+    if (!packed_.is_padded) num_tiles = num_used;
   }
 }
 
 void StepPacker::PackPages(const StepBatch& batch) {
-  const uint64_t num_rows = batch.num_rows();
+  const uint64_t num_rows = order_.size();
   const int64_t page_size = plan_.kv.page_size_tokens;
+  const auto num_pages = [&](uint32_t row) -> int64_t {
+    if (row == kPaddingRow) return 0;
+    return (batch.context_lens[row] + page_size - 1) / page_size;
+  };
   int32_t* const offsets = Take(num_rows + 1);
   offsets[0] = 0;
   for (uint64_t i = 0; i < num_rows; ++i) {
-    const int64_t num_pages = (batch.context_lens[order_[i]] + page_size - 1) / page_size;
-    offsets[i + 1] = offsets[i] + static_cast<int32_t>(num_pages);
+    offsets[i + 1] = offsets[i] + static_cast<int32_t>(num_pages(order_[i]));
   }
   int32_t* const pages = Take(offsets[num_rows]);
   for (uint64_t i = 0; i < num_rows; ++i) {
+    if (order_[i] == kPaddingRow) continue;
     std::memcpy(pages + offsets[i],
                 batch.page_table.data() + order_[i] * uint64_t(batch.page_table_stride),
                 (offsets[i + 1] - offsets[i]) * sizeof(int32_t));

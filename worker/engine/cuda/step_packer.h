@@ -6,24 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "worker/engine/cuda/step_padding.h"
 #include "worker/model/cuda/cuda_model.h"
 #include "worker/model/step_batch.h"
 
 namespace mili::worker {
-
-// To what a step is padded, so that few captured graphs serve all steps. Zero: not at all.
-struct StepPadding {
-  uint32_t num_decode = 0;         // of a step of decodes alone: its sequences
-  uint32_t num_prompts = 0;        // of a step of prompts alone: its sequences,
-  uint32_t num_prompt_tokens = 0;  // and all their tokens
-  bool is_any() const { return num_decode + num_prompts > 0; }
-};
-// Steps of decodes: 1, 2, 4, then multiples of 8 sequences. Steps of prompts: up to
-// kMaxGraphPrompts with kMaxGraphPromptTokens together. Others are not padded, nor are those that
-// score or sample a row twice. Never beyond what the plan allows.
-inline constexpr uint32_t kMaxGraphPrompts = 8;
-inline constexpr uint32_t kMaxGraphPromptTokens = 256;
-StepPadding PaddingOf(const StepBatch& batch, const MemoryPlan& plan);
 
 struct PackedStep {
   CudaStepShape shape;
@@ -45,6 +32,9 @@ class StepPacker {
   // Plan and workspace outlive this.
   StepPacker(const ModelConfig& config, const MemoryPlan& plan, const CudaWorkspace& ws);
 
+  // The launches of every step with this padding.
+  CudaStepShape ShapeOf(const StepPadding& padding) const;
+
   // Writes the step to `host`, which will be copied to `device`: staging memory of the workspace's
   // staging_bytes each. `padding` is none or PaddingOf(batch).
   PackedStep Pack(const StepBatch& batch, std::span<const SlotRecord> records,
@@ -52,7 +42,7 @@ class StepPacker {
 
  private:
   // Rows of the batch in the device's order, their first tokens there.
-  void OrderRows(const StepBatch& batch);
+  void OrderRows(const StepBatch& batch, const StepPadding& padding);
   void SetShape(const StepBatch& batch, const StepPadding& padding);
   int32_t TokenOnDevice(const StepBatch& batch, uint32_t row, uint32_t token_idx) const;
 
@@ -78,7 +68,9 @@ class StepPacker {
   const int32_t* device_ = nullptr;
   uint64_t used_words_ = 0;
   int32_t num_decode_ = 0;             // rows with one token, the first ones on the device
-  std::vector<uint32_t> order_;        // device row -> row of the batch
+  int32_t num_before_prompts_ = 0;     // the same with the padding that lies before the others
+  int32_t num_tokens_ = 0;             // of all rows and of that padding
+  std::vector<uint32_t> order_;        // device row -> row of the batch, or kPaddingRow
   std::vector<int32_t> first_tokens_;  // row of the batch -> its first token on the device
 };
 

@@ -127,6 +127,7 @@ absl::Status CudaModel::Head(const int32_t* row_idxs, int32_t num_rows) {
 
 absl::Status CudaModel::Embed() {
   const ModelConfig& config = options_.config;
+  const bool norms = QkvParams(0).norm_weight == nullptr;  // else the first product does
   return gpu::Embed({.dtype = dtype_,
                      .table = weights_.embed(),
                      .token_ids = ws_.token_ids,
@@ -135,12 +136,17 @@ absl::Status CudaModel::Embed() {
                      .num_tokens = shape_.num_tokens,
                      .vocab_size = static_cast<int32_t>(config.vocab_size),
                      .hidden_size = static_cast<int32_t>(config.hidden_size),
-                     .out = ws_.residual},
+                     .out = ws_.residual,
+                     .norm_weight = norms ? weights_.layers()[0].input_norm : nullptr,
+                     .eps = config.rms_norm_eps,
+                     .normed = TakesFp8Rows() ? nullptr : ws_.normed,
+                     .fp8 = Fp8Output()},
                     stream_);
 }
 
 absl::Status CudaModel::InputNorm(uint32_t layer_idx) {
-  if (QkvParams(layer_idx).norm_weight != nullptr) return absl::OkStatus();  // the product's part
+  // Done with the embedding, or left to the product.
+  if (layer_idx == 0 || QkvParams(layer_idx).norm_weight != nullptr) return absl::OkStatus();
   return Norm(weights_.layers()[layer_idx].input_norm);
 }
 

@@ -17,6 +17,7 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
          uint64_t* used_bytes) {
   const uint64_t tokens = plan.max_num_batched_tokens;
   const uint64_t seqs = plan.max_num_seqs;
+  const uint64_t padded_seqs = seqs + kMaxGraphPrompts;
   const uint64_t mlp = config.intermediate_size;
   const uint64_t pages = ws->page_table_stride;
   const auto halves = [](Carver& from, uint64_t count) { return from.Take<uint16_t>(count); };
@@ -40,11 +41,12 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
                           &ws->score_rows, &ws->score_targets, &ws->score_num_top}) {
     *array = carver.Take<int32_t>(tokens);
   }
-  for (int32_t** array : {&ws->cu_seqlens, &ws->context_lens, &ws->head_rows, &ws->head_slots,
-                          &ws->head_positions, &ws->last_tokens}) {
-    *array = carver.Take<int32_t>(seqs + 1);
+  for (int32_t** array : {&ws->head_rows, &ws->head_slots, &ws->head_positions, &ws->last_tokens}) {
+    *array = carver.Take<int32_t>(seqs);
   }
-  ws->page_table = carver.Take<int32_t>(seqs * pages);
+  ws->cu_seqlens = carver.Take<int32_t>(padded_seqs + 1);
+  ws->context_lens = carver.Take<int32_t>(padded_seqs);
+  ws->page_table = carver.Take<int32_t>(padded_seqs * pages);
   ws->decode_plan = carver.Take<int32_t>(k::DecodePlanInts(ws->num_decode_ctas));
   ws->varlen_plan = carver.Take<int32_t>(k::VarlenPlanInts(ws->max_varlen_tiles));
   ws->slots = carver.Take<k::SlotSampling>(seqs);
@@ -75,7 +77,7 @@ k::AttentionShape AttentionShapeOf(const ModelConfig& config, DType dtype) {
 
 uint64_t StagingWords(const MemoryPlan& plan, const CudaWorkspace& ws) {
   const uint64_t tokens = plan.max_num_batched_tokens;
-  const uint64_t seqs = plan.max_num_seqs;
+  const uint64_t seqs = plan.max_num_seqs + kMaxGraphPrompts;
   const uint64_t pages = seqs * ws.page_table_stride;
   const uint64_t records = seqs * (1 + sizeof(k::SlotSampling) / 4);
   const uint64_t plans =
@@ -93,7 +95,7 @@ absl::StatusOr<CudaWorkspace> CudaWorkspace::Allocate(const ModelConfig& config,
   ws.num_decode_ctas = k::DecodeCtas(num_sms);
   ws.max_varlen_tiles = k::VarlenTiles(AttentionShapeOf(config, plan.kv.dtype),
                                        static_cast<int32_t>(plan.max_num_batched_tokens),
-                                       static_cast<int32_t>(plan.max_num_seqs));
+                                       static_cast<int32_t>(plan.max_num_seqs + kMaxGraphPrompts));
   ws.staging_bytes = 4 * StagingWords(plan, ws);
   uint64_t needed_bytes = 0;
   Lay(config, plan, Carver(), &ws, &needed_bytes);

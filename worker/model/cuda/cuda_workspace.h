@@ -14,8 +14,8 @@
 
 namespace mili::worker {
 
-// T is max_num_batched_tokens, S max_num_seqs, P pages of the longest context. Activations have the
-// weights' type.
+// T is max_num_batched_tokens, S max_num_seqs, R = S + kMaxGraphPrompts, P pages of the longest
+// context. Activations have the weights' type.
 struct CudaWorkspace {
   void* residual = nullptr;  // [T, hidden]
   void* normed = nullptr;    // [T, hidden]
@@ -37,9 +37,9 @@ struct CudaWorkspace {
   int32_t* positions = nullptr;       // [T]
   int32_t* slot_map = nullptr;        // [T]
   int32_t* feed_slots = nullptr;      // [T]
-  int32_t* cu_seqlens = nullptr;      // [S + 1]
-  int32_t* context_lens = nullptr;    // [S]
-  int32_t* page_table = nullptr;      // [S, P]
+  int32_t* cu_seqlens = nullptr;      // [R + 1]
+  int32_t* context_lens = nullptr;    // [R]
+  int32_t* page_table = nullptr;      // [R, P]
   int32_t* head_rows = nullptr;       // [S] tokens whose logits are sampled
   int32_t* head_slots = nullptr;      // [S]
   int32_t* head_positions = nullptr;  // [S]

@@ -28,6 +28,7 @@ struct Case {
   uint32_t num_layers, hidden_size, intermediate_size, num_heads, num_kv_heads, head_dim;
   bool is_tied;
   bool is_fp8 = false;
+  uint32_t vocab_size = 1000;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -41,7 +42,7 @@ ModelConfig ConfigOf(const Case& c) {
   config.num_heads = c.num_heads;
   config.num_kv_heads = c.num_kv_heads;
   config.head_dim = c.head_dim;
-  config.vocab_size = 1000;
+  config.vocab_size = c.vocab_size;
   config.max_position = kMaxModelLen;
   config.rms_norm_eps = 1e-6f;
   config.tie_word_embeddings = c.is_tied;
@@ -86,6 +87,38 @@ double ToleranceOf(const float* logits, size_t size) {
   return 0.04 * std::sqrt(squares / static_cast<double>(size) - mean * mean);
 }
 
+// Every sampled token must be one that the reference finds about as likely as its best, within
+// `factor` tolerances; logprobs that were asked for must be the reference's too.
+void ExpectGreedy(ModelRunner& cpu, const DriverRequest& request, const DriverResult& result,
+                  double factor) {
+  const uint32_t vocab_size = cpu.vocab_size();
+  std::vector<TokenId> ids = request.prompt;
+  for (const SampledToken& token : result.tokens) ids.push_back(token.id);
+  ids.pop_back();
+  const auto logits = cpu.PromptLogits(ids, 256);
+  ASSERT_TRUE(logits.ok()) << logits.status();
+  ASSERT_EQ(result.tokens.size(), request.max_tokens);
+  for (size_t i = 0; i < result.tokens.size(); ++i) {
+    const float* row = logits->data() + (request.prompt.size() + i - 1) * vocab_size;
+    const double best = *std::max_element(row, row + vocab_size);
+    const double tolerance = ToleranceOf(row, vocab_size);
+    EXPECT_GT(row[result.tokens[i].id], best - factor * tolerance) << "token " << i;
+    if (!request.sampling.num_logprobs) continue;
+    EXPECT_NEAR(result.tokens[i].logprob, row[result.tokens[i].id] - LogSumExp(row, vocab_size),
+                factor * tolerance);
+    EXPECT_EQ(result.tokens[i].top.size(), *request.sampling.num_logprobs);
+  }
+  if (!request.sampling.num_prompt_logprobs) return;
+  ASSERT_EQ(result.prompt_logprobs.size(), request.prompt.size() - 1);
+  for (size_t i = 0; i + 1 < request.prompt.size(); ++i) {
+    const float* row = logits->data() + i * vocab_size;
+    EXPECT_EQ(result.prompt_logprobs[i].id, request.prompt[i + 1]);
+    EXPECT_NEAR(result.prompt_logprobs[i].logprob,
+                row[request.prompt[i + 1]] - LogSumExp(row, vocab_size),
+                factor * ToleranceOf(row, vocab_size));
+  }
+}
+
 class CudaRunnerTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -112,36 +145,6 @@ class CudaRunnerTest : public ::testing::TestWithParam<Case> {
                                     static_cast<int>(std::thread::hardware_concurrency()), limits);
     ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
     cpu_ = *std::move(on_cpu);
-  }
-
-  // Every sampled token must be one that the reference finds about as likely as its best.
-  void ExpectGreedy(const DriverRequest& request, const DriverResult& result) {
-    const double factor = GetParam().is_fp8 ? 8 : 2;
-    std::vector<TokenId> ids = request.prompt;
-    for (const SampledToken& token : result.tokens) ids.push_back(token.id);
-    ids.pop_back();
-    const auto logits = cpu_->PromptLogits(ids, 256);
-    ASSERT_TRUE(logits.ok()) << logits.status();
-    ASSERT_EQ(result.tokens.size(), request.max_tokens);
-    for (size_t i = 0; i < result.tokens.size(); ++i) {
-      const float* row = logits->data() + (request.prompt.size() + i - 1) * vocab_size_;
-      const double best = *std::max_element(row, row + vocab_size_);
-      const double tolerance = ToleranceOf(row, vocab_size_);
-      EXPECT_GT(row[result.tokens[i].id], best - factor * tolerance) << "token " << i;
-      if (!request.sampling.num_logprobs) continue;
-      EXPECT_NEAR(result.tokens[i].logprob, row[result.tokens[i].id] - LogSumExp(row, vocab_size_),
-                  factor * tolerance);
-      EXPECT_EQ(result.tokens[i].top.size(), *request.sampling.num_logprobs);
-    }
-    if (!request.sampling.num_prompt_logprobs) return;
-    ASSERT_EQ(result.prompt_logprobs.size(), request.prompt.size() - 1);
-    for (size_t i = 0; i + 1 < request.prompt.size(); ++i) {
-      const float* row = logits->data() + i * vocab_size_;
-      EXPECT_EQ(result.prompt_logprobs[i].id, request.prompt[i + 1]);
-      EXPECT_NEAR(result.prompt_logprobs[i].logprob,
-                  row[request.prompt[i + 1]] - LogSumExp(row, vocab_size_),
-                  factor * ToleranceOf(row, vocab_size_));
-    }
   }
 
   uint32_t vocab_size_ = 0;
@@ -184,6 +187,9 @@ TEST_P(CudaRunnerTest, SequencesInAnyBatchAndAfterRestartsAreGreedy) {
     if (i % 4 == 0) requests[i].sampling.num_prompt_logprobs = 2;
   }
   for (uint64_t seed = 1; seed <= 2; ++seed) {
+    if (seed == 2) {  // what never ran is captured too
+      EXPECT_EQ(gpu_->CaptureAll(), AllPaddings(gpu_->model().plan()).size());
+    }
     const auto results = gpu_->Generate(requests, {.seed = seed,
                                                    .max_chunk = seed == 1 ? UINT32_MAX : 20,
                                                    .skip_probability = seed == 1 ? 0.0 : 0.2,
@@ -191,7 +197,7 @@ TEST_P(CudaRunnerTest, SequencesInAnyBatchAndAfterRestartsAreGreedy) {
     ASSERT_TRUE(results.ok()) << results.status();
     for (size_t i = 0; i < requests.size(); ++i) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << ", request " << i);
-      ExpectGreedy(requests[i], (*results)[i]);
+      ExpectGreedy(*cpu_, requests[i], (*results)[i], GetParam().is_fp8 ? 8 : 2);
     }
   }
 }
@@ -225,33 +231,62 @@ TEST_P(CudaRunnerTest, BiasesBansAndPenaltiesDecide) {
 }
 
 // What is stored otherwise becomes bf16 on its way to the GPU.
-class CudaStoredTypeTest : public ::testing::TestWithParam<const char*> {};
+class CudaStoredTypeTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void Load(const Case& shape) {
+    const absl::StatusOr<Gpu> gpu = OpenGpu();
+    if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+    const auto source = QuantizeWhileReading(
+        std::make_unique<RandomModel>(ConfigOf(shape), DType::kF32, 7), GetParam());
+    ASSERT_TRUE(source.ok()) << source.status();
+    GpuMemoryLimits gpu_limits;
+    gpu_limits.max_num_seqs = kMaxSeqs;
+    gpu_limits.kv_cache_memory_bytes = 64 << 20;
+    auto on_gpu = GpuModelRunner::Load(**source, *gpu, gpu_limits);
+    ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
+    gpu_ = *std::move(on_gpu);
+    MemoryLimits limits;
+    limits.kv_cache_memory_bytes = 64 << 20;
+    auto on_cpu = ModelRunner::Load(**source, kernels::ReferenceKernels(),
+                                    static_cast<int>(std::thread::hardware_concurrency()), limits);
+    ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+    cpu_ = *std::move(on_cpu);
+  }
+
+  std::unique_ptr<GpuModelRunner> gpu_;
+  std::unique_ptr<ModelRunner> cpu_;
+};
 
 TEST_P(CudaStoredTypeTest, GivesTheLogitsOfTheReference) {
-  const absl::StatusOr<Gpu> gpu = OpenGpu();
-  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
-  const Case shape = {"Stored", Architecture::kQwen3, DType::kF32, 2, 512, 1536, 4, 2, 128, true};
-  const auto source = QuantizeWhileReading(
-      std::make_unique<RandomModel>(ConfigOf(shape), DType::kF32, 7), GetParam());
-  ASSERT_TRUE(source.ok()) << source.status();
-  GpuMemoryLimits gpu_limits;
-  gpu_limits.max_num_seqs = kMaxSeqs;
-  gpu_limits.kv_cache_memory_bytes = 64 << 20;
-  const auto on_gpu = GpuModelRunner::Load(**source, *gpu, gpu_limits);
-  ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
-  MemoryLimits limits;
-  limits.kv_cache_memory_bytes = 64 << 20;
-  const auto on_cpu = ModelRunner::Load(**source, kernels::ReferenceKernels(), 4, limits);
-  ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
-  const uint32_t vocab_size = (*source)->config().vocab_size;
+  Load({"Stored", Architecture::kQwen3, DType::kF32, 2, 512, 1536, 4, 2, 128, true});
+  if (gpu_ == nullptr) return;
+  const uint32_t vocab_size = cpu_->vocab_size();
   const std::vector<TokenId> prompt = RandomIds(1, 40, vocab_size);
-  const auto expected = (*on_cpu)->PromptLogits(prompt, 256);
-  const auto got = (*on_gpu)->PromptLogits(prompt, kMaxSeqs);
+  const auto expected = cpu_->PromptLogits(prompt, 256);
+  const auto got = gpu_->PromptLogits(prompt, kMaxSeqs);
   ASSERT_TRUE(expected.ok() && got.ok());
   for (size_t i = 0; i < prompt.size(); ++i) {
     EXPECT_GT(CosineOf(got->data() + i * vocab_size, expected->data() + i * vocab_size, vocab_size),
               0.9995)
         << "token " << i;
+  }
+}
+
+TEST_P(CudaStoredTypeTest, DecodesSmolLM2sShapesAsTheReference) {
+  Load({"SmolLM2", Architecture::kLlama, DType::kF32, 30, 576, 1536, 9, 3, 64, true, false, 49152});
+  if (gpu_ == nullptr) return;
+  std::vector<DriverRequest> requests;
+  for (const size_t num_tokens : {2, 15, 17, 64, 130, 200}) {
+    DriverRequest& request = requests.emplace_back();
+    request.prompt = RandomIds(num_tokens, num_tokens, cpu_->vocab_size());
+    request.max_tokens = 24;
+    request.sampling.temperature = 0;
+  }
+  const auto results = gpu_->Generate(requests);
+  ASSERT_TRUE(results.ok()) << results.status();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(testing::Message() << requests[i].prompt.size() << " prompt tokens");
+    ExpectGreedy(*cpu_, requests[i], (*results)[i], 2);
   }
 }
 

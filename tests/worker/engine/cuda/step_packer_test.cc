@@ -96,8 +96,8 @@ TEST_F(StepPackerTest, PromptsKeepTheirPlacesBeforeThePadding) {
   EXPECT_EQ(packed.num_samples, 3);
   EXPECT_EQ(packed.shape.num_tokens, 16);
   EXPECT_EQ(packed.shape.num_decode, 0);
-  EXPECT_EQ(packed.shape.num_varlen, 4);
-  EXPECT_EQ(packed.shape.num_head_rows, 4);
+  EXPECT_EQ(packed.shape.num_varlen, 8);
+  EXPECT_EQ(packed.shape.num_head_rows, 8);
   EXPECT_THAT(First(ws_.token_ids, 17),
               ElementsAre(0, 1, 2, 1015, 1016, 1017, 1018, 1019, 2000, 2001, 0, 0, 0, 0, 0, 0, 77));
   EXPECT_THAT(First(ws_.positions, 11), ElementsAre(0, 1, 2, 15, 16, 17, 18, 19, 0, 1, 0));
@@ -105,7 +105,7 @@ TEST_F(StepPackerTest, PromptsKeepTheirPlacesBeforeThePadding) {
               ElementsAre(0, 1, 2, 1615, 1616, 1617, 1618, 1619, 3200, 3201, -1, -1));
   EXPECT_THAT(First(ws_.feed_slots, 4), ElementsAre(-1, -1, -1, -1));
   EXPECT_THAT(First(ws_.cu_seqlens, 4), ElementsAre(0, 3, 8, 10));
-  EXPECT_THAT(First(ws_.context_lens, 5), ElementsAre(3, 20, 2, 0, 77));
+  EXPECT_THAT(First(ws_.context_lens, 9), ElementsAre(3, 20, 2, 0, 0, 0, 0, 0, 77));
   EXPECT_THAT(First(ws_.head_rows, 4), ElementsAre(2, 7, 9, -1));
   EXPECT_THAT(First(ws_.head_slots, 4), ElementsAre(7, 2, 4, -1));
   EXPECT_THAT(First(ws_.head_positions, 3), ElementsAre(3, 20, 2));
@@ -119,7 +119,7 @@ TEST_F(StepPackerTest, EveryPromptHasItsTilesAndTheRestIsEmpty) {
   Add(&batch, 1, 9, 9);
   const PackedStep packed = Pack(batch);
   EXPECT_EQ(packed.shape.num_tokens, 128);
-  ASSERT_EQ(packed.shape.num_varlen_tiles, 128 / 64 + 2);
+  ASSERT_EQ(packed.shape.num_varlen_tiles, 128 / 64 + 8);
   const auto* tiles = reinterpret_cast<const gpu::k::VarlenTile*>(ws_.varlen_plan);
   std::vector<std::pair<int32_t, int32_t>> used;
   for (int32_t i = 0; i < packed.shape.num_varlen_tiles; ++i) {
@@ -145,6 +145,10 @@ TEST_F(StepPackerTest, DecodesComeFirstAndAreFedFromTheirSlots) {
   Add(&batch, 7, 4, 4);
   Add(&batch, 2, 1, 20);
   batch.fed_rows = {1};
+  batch.scores.push_back({.row_idx = 0, .token_idx = 0});  // so that nothing is padded
+  for (int32_t** array : {&ws_.score_rows, &ws_.score_targets, &ws_.score_num_top}) {
+    *array = ws_.page_table + 1000;
+  }
   const PackedStep packed = Pack(batch);
   EXPECT_FALSE(packed.is_padded);
   EXPECT_EQ(packed.shape.num_decode, 1);
@@ -155,6 +159,37 @@ TEST_F(StepPackerTest, DecodesComeFirstAndAreFedFromTheirSlots) {
   EXPECT_THAT(First(ws_.context_lens, 2), ElementsAre(20, 4));
   EXPECT_THAT(First(ws_.head_rows, 2), ElementsAre(4, 0));
   EXPECT_THAT(First(ws_.head_slots, 2), ElementsAre(7, 2));
+}
+
+TEST_F(StepPackerTest, BesidePromptsThePaddingOfDecodesLiesBetween) {
+  StepBatch batch;
+  batch.Clear();
+  Add(&batch, 7, 4, 36);
+  Add(&batch, 2, 1, 20);
+  Add(&batch, 5, 1, 3);
+  batch.fed_rows = {1, 2};
+  const PackedStep packed = Pack(batch);
+  EXPECT_TRUE(packed.is_padded);
+  EXPECT_EQ(packed.shape.num_decode, 8);
+  EXPECT_EQ(packed.shape.num_varlen, 8);
+  EXPECT_EQ(packed.shape.num_tokens, 8 + 16);
+  EXPECT_EQ(packed.shape.num_head_rows, 16);
+  EXPECT_THAT(First(ws_.positions, 13), ElementsAre(19, 2, 0, 0, 0, 0, 0, 0, 32, 33, 34, 35, 0));
+  EXPECT_THAT(First(ws_.slot_map, 13),
+              ElementsAre(1619, 3202, -1, -1, -1, -1, -1, -1, 32, 33, 34, 35, -1));
+  EXPECT_THAT(First(ws_.feed_slots, 9), ElementsAre(2, 5, -1, -1, -1, -1, -1, -1, -1));
+  EXPECT_THAT(First(ws_.context_lens, 17),
+              ElementsAre(20, 3, 0, 0, 0, 0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 0, 77));
+  EXPECT_THAT(First(ws_.page_table + 8 * 8, 4), ElementsAre(0, 1, 2, 77));
+  EXPECT_THAT(First(ws_.page_table, 3), ElementsAre(100, 101, 77));
+  EXPECT_THAT(First(ws_.page_table + 2 * 8, 1), ElementsAre(77));
+  EXPECT_THAT(First(ws_.head_rows, 4), ElementsAre(11, 0, 1, -1));
+  const auto& tile = reinterpret_cast<const gpu::k::VarlenTile*>(ws_.varlen_plan)[0];
+  EXPECT_EQ(tile.seq, 0);
+  EXPECT_EQ(tile.first_row, 8);
+  EXPECT_EQ(tile.num_tokens, 4);
+  const auto& decode = *reinterpret_cast<const gpu::k::DecodePlanHeader*>(ws_.decode_plan);
+  EXPECT_EQ(decode.total_blocks, 2 * 2);  // two sequences, two KV heads, a block each
 }
 
 TEST_F(StepPackerTest, PaddedDecodesWriteNothing) {
