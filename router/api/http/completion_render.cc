@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <nlohmann/json.hpp>
 
 #include "router/api/token_text.h"
@@ -208,14 +209,15 @@ std::string CompletionRender::Chunk(const ChoiceDelta& delta) {
   begun_[idx] = true;
   Count(delta);
   const bool has_more = delta.end.has_value() || call_->spec().sampling.num_logprobs.has_value();
-  if (!first && !has_more) return PlainChunk(idx, delta);
+  const bool has_prompt = first && (call_->spec().echo || options_.want_prompt_logprobs);
+  if (!has_more && !has_prompt) return PlainChunk(idx, delta, first);
   Json choices = Json::array();
   choices.push_back(Piece::Of(*this, delta, first));
   return Dump(Piece::Envelope(*this, std::move(choices)));
 }
 
 // The same bytes as Piece makes of it, without a tree of JSON for each token.
-std::string CompletionRender::PlainChunk(size_t choice_idx, const ChoiceDelta& delta) {
+std::string CompletionRender::PlainChunk(size_t choice_idx, const ChoiceDelta& delta, bool first) {
   if (plain_begin_.empty()) {
     plain_begin_ = Dump(Piece::Envelope(*this, Json::array()));
     plain_begin_.resize(plain_begin_.size() - 2);  // "]}"
@@ -224,14 +226,14 @@ std::string CompletionRender::PlainChunk(size_t choice_idx, const ChoiceDelta& d
       absl::StrCat(plain_begin_, "{\"index\":", choice_idx, ",\"text\":", Quoted(delta.text),
                    ",\"logprobs\":null,\"finish_reason\":null");
   if (call_->spec().return_token_ids) {
-    chunk += ",\"token_ids\":";
-    char separator = '[';
-    for (const OutputToken& token : delta.tokens) {
-      chunk += separator;
-      absl::StrAppend(&chunk, token.token.id);
-      separator = ',';
+    const auto append_id = [](std::string* out, const OutputToken& token) {
+      absl::StrAppend(out, token.token.id);
+    };
+    if (first) {
+      const std::vector<TokenId>& ids = call_->prompts()[delta.prompt_idx].token_ids;
+      absl::StrAppend(&chunk, ",\"prompt_token_ids\":[", absl::StrJoin(ids, ","), "]");
     }
-    chunk += delta.tokens.empty() ? "[]" : "]";
+    absl::StrAppend(&chunk, ",\"token_ids\":[", absl::StrJoin(delta.tokens, ",", append_id), "]");
   }
   chunk += "}]}";
   return chunk;

@@ -33,8 +33,8 @@ class CompletionRender {
   struct Piece;  // JSON of one choice
 
   void Count(const ChoiceDelta& delta);
-  // A chunk of text and ids alone, neither its choice's first nor its last.
-  std::string PlainChunk(size_t choice_idx, const ChoiceDelta& delta);
+  // A chunk of text and ids alone; `first`: of its choice. Never its last.
+  std::string PlainChunk(size_t choice_idx, const ChoiceDelta& delta, bool first);
 
   const Options options_;
   const Call* const call_;

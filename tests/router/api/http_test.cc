@@ -125,7 +125,9 @@ TEST_F(HttpTest, EveryChunkOfAStreamHasTheSameForm) {
     EXPECT_EQ(choice["index"], i % 2);
     EXPECT_EQ(choice["token_ids"].size(), piece.size());
     texts[i % 2] += choice["text"].get<std::string>();
-    choice.erase("prompt_token_ids");  // told once
+    // Told once.
+    EXPECT_EQ(choice.value("prompt_token_ids", Json()), i < 2 ? Json({97, 98, 99}) : Json());
+    choice.erase("prompt_token_ids");
     json["choices"] = nullptr;
     std::string form = json.dump();
     for (const auto& [name, value] : choice.items()) form += " " + name;
