@@ -171,7 +171,17 @@ __device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorM
       : "memory");
 }
 
-// The same to this place and on this barrier in both blocks of a cluster of two.
+// The same with a cache hint (bulk_copy.cuh).
+__device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorMap& map, int32_t c0,
+                                        int32_t c1, uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address),
+      "l"(&map), "r"(c0), "r"(c1), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// The same as the first to this place and on this barrier in both blocks of a cluster of two.
 __device__ __forceinline__ void CopyBoxToPair(uint32_t shared_address, const CUtensorMap& map,
                                               int32_t c0, int32_t c1, uint32_t barrier) {
   asm volatile(

@@ -12,6 +12,10 @@ constexpr int32_t kUntunedWideRowsFp8 = 128;
 constexpr int32_t kUntunedFusedRows = 64;  // with silu_mul
 constexpr int32_t kUntunedGroups = 3;
 
+// Above so many rows the gated kernel's small tile is never the faster one, but by the luck of a
+// measurement.
+constexpr int32_t kMaxSmallTileRows = 512;
+
 // Above kMaxWideRows the gated kernel is faster where its tiles are full to this share. Timing does
 // not decide there: the GPU's clock sinks with its power, and of cublasLt's many algorithms the
 // fastest is also the luckiest.
@@ -116,7 +120,8 @@ std::vector<AlgoTable::Entry> KernelChoice::OwnCandidates(const LinearParams& p)
     for (const WideCut& cut : WideCuts(p, device_)) candidates.push_back(EntryOf(cut));
   }
   if (TakesGated(p) && p.num_rows >= kMinGatedRows) {
-    for (const int32_t groups : {2, 3}) candidates.push_back(GatedEntry(groups));
+    if (p.num_rows <= kMaxSmallTileRows) candidates.push_back(GatedEntry(2));
+    candidates.push_back(GatedEntry(kUntunedGroups));
   }
   return candidates;
 }

@@ -11,14 +11,15 @@ using GatedKernel = void (*)(GatedArgs);
 
 int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
-template <int kGroups>
+template <int kGroups, bool kOnce>
 GatedKernel KernelOf(DType dtype) {
-  return dtype == DType::kBF16 ? GatedLinearKernel<GatedTile<Bf16, kGroups>>
-                               : GatedLinearKernel<GatedTile<F16, kGroups>>;
+  return dtype == DType::kBF16 ? GatedLinearKernel<GatedTile<Bf16, kGroups, kOnce>>
+                               : GatedLinearKernel<GatedTile<F16, kGroups, kOnce>>;
 }
 
-GatedKernel KernelFor(DType dtype, int groups) {
-  return groups == 3 ? KernelOf<3>(dtype) : KernelOf<2>(dtype);
+GatedKernel KernelFor(DType dtype, int groups, bool reads_once) {
+  if (groups == 2) return KernelOf<2, false>(dtype);  // nowhere the faster one with few tokens
+  return reads_once ? KernelOf<3, true>(dtype) : KernelOf<3, false>(dtype);
 }
 
 int SharedBytes(int groups) {
@@ -76,10 +77,12 @@ bool GatedTakes(const LinearParams& p) {
 cudaError_t PrepareGated() {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     for (const int groups : {2, 3}) {
-      const cudaError_t error =
-          cudaFuncSetAttribute(KernelFor(dtype, groups),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, SharedBytes(groups));
-      if (error != cudaSuccess) return error;
+      for (const bool reads_once : {false, true}) {
+        const cudaError_t error =
+            cudaFuncSetAttribute(KernelFor(dtype, groups, reads_once),
+                                 cudaFuncAttributeMaxDynamicSharedMemorySize, SharedBytes(groups));
+        if (error != cudaSuccess) return error;
+      }
     }
   }
   return cudaSuccess;
@@ -108,7 +111,7 @@ cudaError_t GatedLinear(const LinearParams& p, int32_t groups, const SkinnyDevic
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = p.pdl ? 2 : 1;
-  error = cudaLaunchKernelEx(&config, KernelFor(p.dtype, groups), args);
+  error = cudaLaunchKernelEx(&config, KernelFor(p.dtype, groups, args.num_token_tiles == 1), args);
   return error != cudaSuccess ? error : cudaGetLastError();
 }
 

@@ -26,8 +26,10 @@ struct GatedArgs {
   int32_t num_token_tiles;
 };
 
-template <typename ElementType, int kGroupsOfTile>
+// `kOnce`: all tokens are in one tile, so the weights are read once and leave the L2 first.
+template <typename ElementType, int kGroupsOfTile, bool kOnceOfTile = false>
 struct GatedTile {
+  static constexpr bool kOnce = kOnceOfTile;
   using Element = ElementType;
   static constexpr int kGroups = kGroupsOfTile;
   static constexpr int kRows = kGroups * 64;
@@ -83,10 +85,16 @@ struct GatedRing {
 template <typename Tile>
 __device__ __forceinline__ void LoadGated(const GatedArgs& a, uint32_t base, uint32_t rank) {
   const int num_units = a.num_row_pairs * a.num_token_tiles;
+  const uint64_t policy = EvictFirst();
   const auto load_weights = [&](const GatedWork& work, int chunk, const GatedRing<Tile>& ring) {
     ArriveExpecting(ring.Full(base), Tile::kStageBytes);
-    CopyBox(ring.Stage(base), a.w_map, chunk * kGatedChunk, work.row_tile * Tile::kRows,
-            ring.Full(base));
+    const int column = chunk * kGatedChunk;
+    const int row = work.row_tile * Tile::kRows;
+    if constexpr (Tile::kOnce) {
+      CopyBox(ring.Stage(base), a.w_map, column, row, ring.Full(base), policy);
+    } else {
+      CopyBox(ring.Stage(base), a.w_map, column, row, ring.Full(base));
+    }
   };
   const auto load_tokens = [&](const GatedWork& work, int chunk, const GatedRing<Tile>& ring) {
     const uint32_t to = ring.Stage(base) + Tile::kWeightBytes + rank * Tile::kHalfOfTokenBytes;

@@ -45,15 +45,6 @@ __device__ __forceinline__ WideBlock WideBlockOf(const WideArgs& a, int tokens, 
   return block;
 }
 
-__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap& map, int column, int row,
-                                        uint32_t barrier, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
-      "l"(&map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
-      : "memory");
-}
-
 // By one thread.
 template <typename Tile>
 __device__ __forceinline__ void LoadStages(const WideArgs& a, const WideBlock& block) {

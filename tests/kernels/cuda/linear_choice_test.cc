@@ -1,4 +1,7 @@
 // Which kernel a linear layer takes: what was timed, or else what is known. Needs no GPU.
+#include <algorithm>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/linear/choice.h"
@@ -80,6 +83,18 @@ TEST_F(LinearChoice, TakesTheGatedKernelForManyGatedRows) {
   EXPECT_EQ(GroupsOf(Chosen(GateUp(128, true))), 2);
   Tune(GateUp(128, true), {LinearKernel::kGated, {4}, 4.0f});
   EXPECT_EQ(Chosen(GateUp(128, true)).kernel, LinearKernel::kWide);
+}
+
+TEST_F(LinearChoice, TimesBothTilesOfTheGatedKernelOnlyWhereEitherMayWin) {
+  const auto count = [&](int32_t rows) {
+    const std::vector<AlgoTable::Entry> candidates = choice_.OwnCandidates(GateUp(rows, true));
+    return std::count_if(candidates.begin(), candidates.end(), [](const AlgoTable::Entry& entry) {
+      return entry.kernel == LinearKernel::kGated;
+    });
+  };
+  EXPECT_EQ(count(64), 0);
+  EXPECT_EQ(count(512), 2);
+  EXPECT_EQ(count(2048), 1);
 }
 
 TEST_F(LinearChoice, FusesTheNormOfAnyK) {
