@@ -1,5 +1,6 @@
 #include "common/text/pretokenizer.h"
 
+#include <algorithm>
 #include <string>
 
 #include <absl/strings/str_cat.h>
@@ -48,6 +49,33 @@ void PreTokenizer::Split(std::string_view text, WordBatch::OnWords on_words) con
   words.BeginText(text.data() + text.size());
   Run(0, text, words);
   words.Flush();
+}
+
+// No pattern has a word with a line feed and more behind it. Steps before a pattern, other than one
+// that adds to the front of a text, split no more in a piece than in the whole.
+size_t PreTokenizer::SizeOfFront(std::string_view text, size_t min_bytes) const {
+  const auto is_pattern = [](SplitStep step) {
+    return step == SplitStep::kGpt2 || step == SplitStep::kQwen2 || step == SplitStep::kLlama3;
+  };
+  if (steps_.empty() || !is_pattern(steps_.back()) || Has(SplitStep::kPrefixSpace)) {
+    return text.size();
+  }
+  for (size_t at = min_bytes; (at = text.find('\n', at)) < text.size() - 1;) {
+    if (IsBorder(text, ++at)) return at;
+  }
+  return text.size();
+}
+
+bool PreTokenizer::Has(SplitStep step) const {
+  return std::find(steps_.begin(), steps_.end(), step) != steps_.end();
+}
+
+// White space behind a line feed may be of one word with it. GPT-2's pattern tells white space that
+// ends the text from other, unless it is one character.
+bool PreTokenizer::IsBorder(std::string_view text, size_t at) const {
+  const auto is_space = [this](CodePoint c) { return classes_.Of(c.value) == CharClass::kSpace; };
+  if (is_space(DecodeAt(text.data() + at))) return false;
+  return !Has(SplitStep::kGpt2) || at == 1 || !is_space(DecodeBefore(text, at - 1));
 }
 
 void PreTokenizer::Run(size_t step, std::string_view text, WordBatch& words) const {

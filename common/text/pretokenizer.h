@@ -36,7 +36,15 @@ class PreTokenizer {
   // `text` is valid UTF-8. Words come in order; none is empty.
   void Split(std::string_view text, WordBatch::OnWords on_words) const;
 
+  // The size of a piece at the front of `text` (valid UTF-8), of at least `min_bytes`, that can be
+  // taken alone: its words and those of the rest are the words of the whole, and NFC changes
+  // nothing across the border. The size of the text if there is none.
+  size_t SizeOfFront(std::string_view text, size_t min_bytes) const;
+
  private:
+  bool Has(SplitStep step) const;
+  // Of a place right behind a line feed, neither at the front nor at the end.
+  bool IsBorder(std::string_view text, size_t at) const;
   void Run(size_t step, std::string_view text, WordBatch& words) const;
   // A step that cuts words of a pattern, whose pieces go through the steps behind it.
   void CutWords(size_t step, std::string_view text, WordBatch& words,

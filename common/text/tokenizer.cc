@@ -160,17 +160,30 @@ void BpeTokenizer::EncodeTo(std::string_view text, const EncodeOptions& options,
 }
 
 void BpeTokenizer::EncodeStretch(std::string_view text, bool parse_special, TokenSink& sink) const {
+  const auto encode = [&](std::string_view normal) {
+    normalized_.Split(
+        normal, parse_special,
+        [&](std::string_view stretch) {
+          pre_tokenizer_.Split(stretch, [&](std::span<const std::string_view> words,
+                                            const char* end) { sink.Encode(bpe_, words, end); });
+        },
+        [&](TokenId id) {
+          sink.Add({&id, 1});
+        });
+  };
+  if (!nfc_) return encode(text);
+  // What normalizing changes is copied; a piece at a time, the copy takes little memory, which
+  // stays near. A token that is looked for in normal text may lie across any border.
+  constexpr size_t kPieceBytes = size_t{1} << 16;
   std::string normal;
-  if (nfc_ && nfc_->NormalizeTo(normal, text)) text = normal;
-  normalized_.Split(
-      text, parse_special,
-      [&](std::string_view stretch) {
-        pre_tokenizer_.Split(stretch, [&](std::span<const std::string_view> words,
-                                          const char* end) { sink.Encode(bpe_, words, end); });
-      },
-      [&](TokenId id) {
-        sink.Add({&id, 1});
-      });
+  while (!text.empty()) {
+    const size_t size =
+        normalized_.empty() ? pre_tokenizer_.SizeOfFront(text, kPieceBytes) : text.size();
+    const std::string_view piece = text.substr(0, size);
+    normal.clear();
+    encode(nfc_->NormalizeTo(normal, piece) ? normal : piece);
+    text.remove_prefix(size);
+  }
 }
 
 std::string BpeTokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

@@ -1,5 +1,7 @@
 #include "common/text/pretokenizer.h"
 
+#include <random>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -116,6 +118,46 @@ TEST(PreTokenizerTest, IsLinearInTextWithoutWords) {
       });
       EXPECT_EQ(size, text.size());
     }
+  }
+}
+
+class FrontTest : public testing::TestWithParam<std::vector<SplitStep>> {};
+
+TEST_P(FrontTest, HasTheWordsThatItHasInTheWhole) {
+  const PreTokenizer pre_tokenizer(GetParam());
+  const std::vector<std::string> parts = {"a",      "\n",     "\n",     " ",      "\r",
+                                          "\r\n",   "!",      "7",      "'",      "s",
+                                          "\u3000", "\u0085", "\u0301", "\u00E9", "\t"};
+  std::mt19937 chance(8);
+  int num_cut = 0;
+  for (int trial = 0; trial < 4'000; ++trial) {
+    std::string text;
+    for (size_t left = 1 + chance() % 20; left > 0; --left) text += parts[chance() % parts.size()];
+    const size_t min_bytes = chance() % 8;
+    const size_t size = pre_tokenizer.SizeOfFront(text, min_bytes);
+    ASSERT_GE(size, std::min(min_bytes, text.size()));
+    num_cut += size < text.size() ? 1 : 0;
+    std::vector<std::string> words = Words(GetParam(), text.substr(0, size));
+    const std::vector<std::string> rest = Words(GetParam(), text.substr(size));
+    words.insert(words.end(), rest.begin(), rest.end());
+    ASSERT_EQ(words, Words(GetParam(), text)) << text;
+  }
+  EXPECT_GT(num_cut, 600);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Steps, FrontTest,
+    testing::Values(std::vector{SplitStep::kGpt2}, std::vector{SplitStep::kQwen2},
+                    std::vector{SplitStep::kLlama3},
+                    std::vector{SplitStep::kIndividualDigits, SplitStep::kGpt2},
+                    std::vector{SplitStep::kContiguousDigits, SplitStep::kQwen2},
+                    std::vector{SplitStep::kGpt2, SplitStep::kLlama3}));
+
+TEST(PreTokenizerTest, TakesNoFrontWhereTheWholeCounts) {
+  for (const std::vector<SplitStep>& steps : {std::vector<SplitStep>{},
+                                              {SplitStep::kPrefixSpace, SplitStep::kGpt2},
+                                              {SplitStep::kContiguousDigits}}) {
+    EXPECT_EQ(PreTokenizer(steps).SizeOfFront("a\nb\nc", 1), 5u);
   }
 }
 

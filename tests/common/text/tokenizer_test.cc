@@ -1,11 +1,13 @@
 #include "common/text/tokenizer.h"
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/text/nfc.h"
 #include "tests/common/text/test_tokenizers.h"
 
 namespace mili::text {
@@ -57,6 +59,19 @@ TEST(TokenizerTest, KeepsControlTextOfUsersAsText) {
   EXPECT_THAT(ids, testing::Not(testing::Contains(*tokenizer->Find("<|im_end|>"))));
   EXPECT_EQ(ids.back(), *tokenizer->Find("<think>"));  // an added token that is not special
   EXPECT_EQ(tokenizer->Decode(ids, true), text);
+}
+
+TEST(TokenizerTest, NormalizesLongTextsPieceByPieceAsAWhole) {
+  const auto tokenizer = LoadTestTokenizer("qwen");
+  const std::string parts[] = {"e\u0301t\u00E9 ", "\n\u0301",     "a\u0323\u0307\n", "\r\n",
+                               "caf\u00E9\n",     "\u1100\u1161", "\n  b "};
+  std::mt19937 chance(9);
+  std::string text;
+  while (text.size() < 400'000) text += parts[chance() % std::size(parts)];
+  const std::string normal = Nfc().Normalize(text);
+  const std::vector<TokenId> ids = tokenizer->Encode(text, {});
+  EXPECT_EQ(ids, tokenizer->Encode(normal, {}));
+  EXPECT_EQ(tokenizer->Decode(ids, /*skip_special_tokens=*/false), normal);
 }
 
 TEST(TokenizerTest, EncodesAMillionBytesWithoutASpaceWithoutQuadraticTime) {
