@@ -87,10 +87,10 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     }
   }
 
-  // Puts the parts of the shares from `first` to this one together: a thread four elements of a
-  // head. A word of a part that is still zero is on its way.
+  // Puts the parts of the shares from `first` to this one together, kAtOnce at once: a thread four
+  // elements of a head. A word of a part that is still zero is on its way.
+  template <int kAtOnce>
   __device__ __forceinline__ void Merge(const Cursor& at, int32_t first) {
-    constexpr int kAtOnce = 16 / kTiles;
     const int32_t last = static_cast<int32_t>(blockIdx.x);
     for (int i = static_cast<int>(threadIdx.x); i < p.group * (kHeadDim / 4); i += kDecodeThreads) {
       const int head = i / (kHeadDim / 4);
@@ -149,6 +149,9 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
   __device__ __forceinline__ void Run() {
     const DecodePlanHeader plan = *p.plan;
     const DecodeShare share = reinterpret_cast<const DecodeShare*>(p.plan + 1)[blockIdx.x];
+    LetDependentsStart();
+    // Nothing to do: makes room. One CTA stays, so that this launch cannot end before those ahead.
+    if (share.num_blocks == 0 && blockIdx.x > 0) return;
     Cursor at = {share.seq, share.kv_head, share.block, share.len,
                  (share.len + kDecodeBlock - 1) / kDecodeBlock};
     // The first pages. All but those with a last token were written long before this launch.
@@ -170,7 +173,6 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     }
     int32_t page = kFirst < share.num_blocks ? PageOf(loading) : 0;  // of `loading`
     WaitForProducers();
-    LetDependentsStart();
     if (share.num_blocks == 0) return;
 #pragma unroll
     for (int i = 0; i < kFirst; ++i) {
@@ -210,8 +212,12 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
       at.Advance(p);
       if (ends) this->Begin(at.seq, at.kv_head);
     }
-    if (merges) {
-      Merge(first_unit, ShareOf(begin - first_unit.block, plan.total_blocks, plan.num_active));
+    if (!merges) return;
+    const int32_t first = ShareOf(begin - first_unit.block, plan.total_blocks, plan.num_active);
+    if (static_cast<int32_t>(blockIdx.x) - first < 4) {
+      Merge<4>(first_unit, first);
+    } else {
+      Merge<16 / kTiles>(first_unit, first);
     }
   }
 };

@@ -56,8 +56,9 @@ struct DecodeAttentionParams {
   // DecodeWorkspaceBytes(shape, num_ctas), 16-aligned, zeroed once before its first launch; each
   // launch leaves it fit for the next. Launches that may overlap need one each.
   void* workspace = nullptr;
-  // Start before the kernel ahead on the stream has ended (Hopper only). That kernel may write q
-  // and the KV of each sequence's last token, but nothing else that is read here.
+  // Start before the kernel ahead on the stream has ended (Hopper only). It and those before it,
+  // back to the last one launched without pdl, may write q and the KV of each sequence's last
+  // token, but nothing else that is read here.
   bool pdl = false;
 };
 

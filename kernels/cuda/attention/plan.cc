@@ -11,6 +11,14 @@ namespace {
 
 int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
+// How many shares a step of `total` blocks is cut into. num_units: sequences and heads.
+int32_t NumShares(int32_t total, int32_t num_units, int32_t num_ctas) {
+  if (total == 0) return 0;
+  const int32_t mean = total / num_units;
+  const int32_t least = mean <= kMaxWholeBlocks ? mean : kMinShareBlocks;
+  return CeilDiv(total, std::max(CeilDiv(total, num_ctas), least));
+}
+
 }  // namespace
 
 int32_t DecodeCtas(int32_t num_sms) { return num_sms * kDecodeCtasPerSm; }
@@ -23,10 +31,12 @@ size_t DecodePlanInts(int32_t num_ctas) {
 void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_heads,
                 int32_t num_ctas, int32_t* plan) {
   int32_t total = 0;
+  int32_t num_units = 0;
   for (int32_t s = 0; s < num_seqs; ++s) {
     total += CeilDiv(context_lens[s], kDecodeBlock) * num_kv_heads;
+    if (context_lens[s] > 0) num_units += num_kv_heads;
   }
-  const int32_t active = total == 0 ? 0 : CeilDiv(total, CeilDiv(total, num_ctas));
+  const int32_t active = NumShares(total, num_units, num_ctas);
   auto* header = reinterpret_cast<DecodePlanHeader*>(plan);
   *header = {total, active, 0, 0};
   auto* shares = reinterpret_cast<DecodeShare*>(header + 1);

@@ -17,6 +17,10 @@ namespace mili::kernels::cuda {
 // largest one allows: so equal lengths are cut where sequences and heads end, if that is possible.
 inline constexpr int32_t kDecodeBlock = 64;
 inline constexpr int32_t kDecodeCtasPerSm = 2;
+// How small shares get where there are CTAs for more of them: a head's parts take as long to put
+// together as three or four blocks to walk through.
+inline constexpr int32_t kMinShareBlocks = 2;
+inline constexpr int32_t kMaxWholeBlocks = 4;  // of sequences, on average, that are not cut
 
 struct DecodePlanHeader {
   int32_t total_blocks;

@@ -79,8 +79,8 @@ __global__ void __launch_bounds__(kThreads) QkvPrepareKernel(const QkvPreparePar
   Piece k_norm = {};
   if (p.q_norm != nullptr) q_norm = LoadPiece(p.q_norm, lane, lanes);
   if (p.k_norm != nullptr) k_norm = LoadPiece(p.k_norm, lane, lanes);
+  LetDependentsStart();  // attention can copy old KV while the product ahead of this ends
   WaitForProducers();
-  LetDependentsStart();
   const int64_t token = blockIdx.y;
   const int32_t slot = p.slot_map[token];
   const int64_t angles = (static_cast<int64_t>(p.positions[token]) * lanes + lane);

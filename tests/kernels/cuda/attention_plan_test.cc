@@ -57,7 +57,7 @@ TEST(DecodePlanTest, GivesEveryBlockToOneShareInOrderAndSharesOfEqualSize) {
         ASSERT_EQ(size, 0);
       } else {
         ASSERT_GE(size, flat / plan.header().num_active);
-        ASSERT_LE(size, (flat + num_ctas - 1) / num_ctas);
+        ASSERT_LE(size, std::max((flat + num_ctas - 1) / num_ctas, kMaxWholeBlocks));
       }
     }
   }
@@ -70,6 +70,23 @@ TEST(DecodePlanTest, CutsEqualLengthsWhereTheyEnd) {
     EXPECT_EQ(plan.shares()[c].block, 0);
     EXPECT_EQ(plan.shares()[c].num_blocks, 8);
   }
+}
+
+TEST(DecodePlanTest, LeavesShortContextsInOnePiece) {
+  for (const int32_t len : {16, 128, 256}) {
+    const DecodePlan plan({len, 0, len}, 8, 264);
+    ASSERT_EQ(plan.header().num_active, 16) << len;
+    for (int32_t c = 0; c < 16; ++c) {
+      EXPECT_EQ(plan.shares()[c].block, 0) << len;
+      EXPECT_EQ(plan.shares()[c].kv_head, c % 8) << len;
+    }
+  }
+}
+
+TEST(DecodePlanTest, CutsALongContextIntoNoSmallerPiecesThanPay) {
+  const DecodePlan plan({1024}, 8, 264);
+  ASSERT_EQ(plan.header().num_active, 8 * 16 / kMinShareBlocks);
+  EXPECT_EQ(plan.shares()[0].num_blocks, kMinShareBlocks);
 }
 
 TEST(DecodePlanTest, LeavesNothingToDoForPaddingAlone) {
