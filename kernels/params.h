@@ -126,6 +126,8 @@ struct PagedAttentionParams {
   int64_t head_dim = 0;
   float scale = 0;
   KvLayer kv;
+  // Not null: done first, in the same pass; its q, heads and pages are these.
+  const QkvPrepareParams* prepare = nullptr;
 };
 
 // out = silu(gate) * up, silu(x) = x / (1 + exp(-x)). out may alias gate.

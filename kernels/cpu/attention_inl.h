@@ -4,8 +4,9 @@
 // what else is computed beside it. Rows that read the same KV head share its blocks.
 #pragma once
 
-#include "kernels/cpu/attention_split_inl.h"
-#include "kernels/cpu/kv_block_inl.h"
+#include "kernels/cpu/attention_rows_inl.h"
+#include "kernels/cpu/kv_stream_inl.h"
+#include "kernels/cpu/row_ops_inl.h"
 
 namespace mili::kernels {
 namespace {
@@ -74,55 +75,6 @@ void Multiply(int64_t rows, const float* a, int64_t a_stride, const float* b, in
   if (rows - r == 1) run(MultiplyRows<Isa, 1>, r);
 }
 
-// Rows of one KV head that go through its blocks together.
-struct RowTile {
-  static constexpr int kMaxRows = 64;
-  // A row of fp32 may end in a vector that reaches beyond head_dim.
-  static constexpr int64_t kRowFloats = kMaxHeadDim + 16;
-
-  int64_t num_rows;
-  int64_t stride;            // of q and weighted, whole vectors
-  int64_t length[kMaxRows];  // positions [0, length) are seen
-  float max[kMaxRows];
-  float sum[kMaxRows];
-  float shrink[kMaxRows];  // of what was summed before this block
-  alignas(64) float q[kMaxRows * kRowFloats];
-  alignas(64) float weighted[kMaxRows * kRowFloats];
-  alignas(64) float scores[kMaxRows * kBlockPositions];  // then weights
-};
-
-// Scores of row r become weights; of them `visible` count.
-template <typename Isa>
-MILI_INLINE void Soften(RowTile* tile, int64_t r, int64_t visible, float scale) {
-  using F = typename Isa::F;
-  constexpr int kVectors = kBlockPositions / Isa::kLanes;
-  float* scores = tile->scores + r * kBlockPositions;
-  for (int64_t i = visible; i < kBlockPositions; ++i) scores[i] = -kInfinity;
-  F s[kVectors];
-  F most = Broadcast<Isa>(-kInfinity);
-  for (int j = 0; j < kVectors; ++j) {
-    s[j] = LoadF<Isa>(scores + j * Isa::kLanes) * scale;
-    most = s[j] > most ? s[j] : most;
-  }
-  const float block_max = Isa::ReduceMax(most);
-  const float max = block_max > tile->max[r] ? block_max : tile->max[r];
-  F sum = {};
-  for (int j = 0; j < kVectors; ++j) {
-    const F weights = Exp<Isa>(s[j] - max);
-    StoreAs(scores + j * Isa::kLanes, weights);
-    sum += weights;
-  }
-  float shrink = 1;
-  if (max != tile->max[r]) {
-    float lanes[Isa::kLanes];
-    StoreAs(lanes, Exp<Isa>(Broadcast<Isa>(tile->max[r] - max)));
-    shrink = lanes[0];
-  }
-  tile->max[r] = max;
-  tile->shrink[r] = shrink;
-  tile->sum[r] = tile->sum[r] * shrink + Isa::ReduceAdd(sum);
-}
-
 // Takes a block of `count` positions from `first` on into every row.
 template <typename Isa>
 void TakeBlock(const KvBlock& block, int64_t first, int64_t count, int64_t head_dim, float scale,
@@ -144,25 +96,6 @@ void TakeBlock(const KvBlock& block, int64_t first, int64_t count, int64_t head_
   }
 }
 
-template <typename Isa>
-void StartRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t begin, int64_t end,
-               RowTile* tile) {
-  const int64_t group = p.num_heads / p.num_kv_heads;
-  tile->num_rows = end - begin;
-  tile->stride = (p.head_dim + Isa::kLanes - 1) / Isa::kLanes * Isa::kLanes;
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t r = i - begin;
-    const int64_t head = item.kv_head * group + i % group;
-    __builtin_memcpy(tile->q + r * tile->stride,
-                     p.q + (item.first_token + i / group) * p.q_stride + head * p.head_dim,
-                     p.head_dim * sizeof(float));
-    __builtin_memset(tile->weighted + r * tile->stride, 0, tile->stride * sizeof(float));
-    tile->length[r] = item.num_before + i / group + 1;
-    tile->max[r] = -kInfinity;
-    tile->sum[r] = 0;
-  }
-}
-
 // Rows [begin, end) of a (sequence, KV head), at most kMaxRows: all heads of the group of the first
 // token, then of the next.
 template <typename Isa>
@@ -180,27 +113,71 @@ void AttendRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t 
     LoadBlock<Isa>(p.kv, pages, item.kv_head, first, count, ahead_end, p.head_dim, &block);
     TakeBlock<Isa>(block, first, count, p.head_dim, p.scale, &tile);
   }
-  const int64_t group = p.num_heads / p.num_kv_heads;
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t r = i - begin;
-    float* out =
-        p.out + ((item.first_token + i / group) * p.num_heads + item.kv_head * group + i % group) *
-                    p.head_dim;
-    const float inverse = 1.0f / tile.sum[r];
-    for (int64_t d = 0; d < p.head_dim; ++d) out[d] = tile.weighted[r * tile.stride + d] * inverse;
+  FinishRows(p, item, begin, tile);
+}
+
+// The kRows rows of a (sequence, KV head) with one new token.
+template <typename Isa, int kRows>
+void AttendToken(const PagedAttentionParams& p, const KvHeadOfSeq& item, bool prepares) {
+  const KvRuns runs(p.kv, p.page_table + item.seq * p.page_table_stride, item.kv_head, p.head_dim);
+  const int64_t length = item.num_before + 1;
+  runs.Call<Isa>(0, MinOf(kBlockPositions, length));
+  if (prepares) PrepareHead<Isa>(*p.prepare, item.first_token, item.kv_head);
+  RowTile tile;
+  StartRows<Isa>(p, item, 0, kRows, &tile);
+  for (int64_t first = 0; first < length; first += kBlockPositions) {
+    const int64_t count = MinOf(kBlockPositions, length - first);
+    runs.Call<Isa>(first + count, MinOf(kBlockPositions, length - first - count));
+    for (int64_t i = 0; i < count; i += Isa::kLanes) {
+      ScoreRun<Isa, kRows>(runs.K(first + i), p.head_dim, tile.q, tile.stride, tile.scores + i);
+    }
+    for (int r = 0; r < kRows; ++r) Soften<Isa>(&tile, r, count, p.scale);
+    WeighRuns<Isa, kRows>(runs, first, count, p.head_dim, tile.scores, tile.shrink, tile.stride,
+                          tile.weighted);
+  }
+  FinishRows(p, item, 0, tile);
+}
+
+using AttendTokenFunction = void (*)(const PagedAttentionParams&, const KvHeadOfSeq&, bool);
+
+// For the rows of one token, if they are few enough to gain; else null.
+template <typename Isa>
+AttendTokenFunction AttendTokenOf(const PagedAttentionParams& p) {
+  if (!HasRuns<Isa>(p.kv, p.head_dim)) return nullptr;
+  switch (p.num_heads / p.num_kv_heads) {
+    case 1:
+      return AttendToken<Isa, 1>;
+    case 2:
+      return AttendToken<Isa, 2>;
+    case 3:
+      return AttendToken<Isa, 3>;
+    case 4:
+      return AttendToken<Isa, 4>;
+    default:
+      return nullptr;
   }
 }
 
 template <typename Isa>
 void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
-  const int64_t num_tiles = NumTiles(p, RowTile::kMaxRows);
+  const AttendTokenFunction attend_token = AttendTokenOf<Isa>(p);
+  const int64_t group = p.num_heads / p.num_kv_heads;
+  const bool prepares_heads =
+      p.prepare != nullptr && attend_token != nullptr && HasOneNewTokenEach(p);
+  if (p.prepare != nullptr && !prepares_heads) QkvPrepare<Isa>(*p.prepare, pool);
   const auto work = [&](int64_t begin, int64_t end) {
     ForEachTile(p, RowTile::kMaxRows, begin, end,
                 [&](const KvHeadOfSeq& item, int64_t first, int64_t last) {
-                  AttendRows<Isa>(p, item, first, last);
+                  if (attend_token != nullptr && item.num_rows == group) {
+                    attend_token(p, item, prepares_heads);
+                  } else {
+                    AttendRows<Isa>(p, item, first, last);
+                  }
                 });
   };
-  Split(pool, num_tiles, TotalWork(p) * 2 * p.head_dim >= kMinParallelMacs, work);
+  const bool is_worth_threads = TotalWork(p) * 2 * p.head_dim >= kMinParallelMacs ||
+                                (prepares_heads && IsWorthThreads(*p.prepare));
+  Split(pool, NumTiles(p, RowTile::kMaxRows), is_worth_threads, work);
 }
 
 }  // namespace

@@ -22,6 +22,13 @@ MILI_INLINE KvHeadOfSeq ItemOf(const PagedAttentionParams& p, int64_t seq, int64
           num_new * (p.num_heads / p.num_kv_heads)};
 }
 
+MILI_INLINE bool HasOneNewTokenEach(const PagedAttentionParams& p) {
+  for (int64_t seq = 0; seq < p.num_seqs; ++seq) {
+    if (p.cu_seqlens[seq + 1] - p.cu_seqlens[seq] != 1) return false;
+  }
+  return true;
+}
+
 // Positions met by all rows together.
 MILI_INLINE int64_t TotalWork(const PagedAttentionParams& p) {
   int64_t work = 0;

@@ -102,35 +102,41 @@ MILI_INLINE void StoreKv(const float* head, const KvLayer& kv, std::byte* base, 
   }
 }
 
+// A token's K and V of one head, and q of the heads that read it.
 template <typename Isa>
-void PrepareToken(const QkvPrepareParams& p, int64_t t) {
+void PrepareHead(const QkvPrepareParams& p, int64_t t, int64_t kv_head) {
   const int64_t half = p.head_dim / 2;
   const float* cos = p.rope_cos + p.positions[t] * half;
   const float* sin = p.rope_sin + p.positions[t] * half;
-  for (int64_t h = 0; h < p.num_heads; ++h) {
+  const int64_t group = p.num_heads / p.num_kv_heads;
+  for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     float* q = p.q + t * p.q_stride + h * p.head_dim;
     if (p.q_norm != nullptr) NormRow<Isa>(q, p.q_norm, p.eps, p.head_dim, q);
     RotateHead<Isa>(q, cos, sin, half);
   }
   const int64_t page = p.slot_map[t] / p.kv.page_size_tokens;
   const int64_t in_page = p.slot_map[t] % p.kv.page_size_tokens;
-  for (int64_t h = 0; h < p.num_kv_heads; ++h) {
-    float* k = p.k + t * p.kv_stride + h * p.head_dim;
-    if (p.k_norm != nullptr) NormRow<Isa>(k, p.k_norm, p.eps, p.head_dim, k);
-    RotateHead<Isa>(k, cos, sin, half);
-    const int64_t offset = page * p.kv.page_stride + h * p.kv.head_stride + in_page * p.head_dim;
-    StoreKv<Isa>(k, p.kv, p.kv.k, offset, p.head_dim);
-    StoreKv<Isa>(p.v + t * p.kv_stride + h * p.head_dim, p.kv, p.kv.v, offset, p.head_dim);
-  }
+  float* k = p.k + t * p.kv_stride + kv_head * p.head_dim;
+  if (p.k_norm != nullptr) NormRow<Isa>(k, p.k_norm, p.eps, p.head_dim, k);
+  RotateHead<Isa>(k, cos, sin, half);
+  const int64_t offset =
+      page * p.kv.page_stride + kv_head * p.kv.head_stride + in_page * p.head_dim;
+  StoreKv<Isa>(k, p.kv, p.kv.k, offset, p.head_dim);
+  StoreKv<Isa>(p.v + t * p.kv_stride + kv_head * p.head_dim, p.kv, p.kv.v, offset, p.head_dim);
+}
+
+MILI_INLINE bool IsWorthThreads(const QkvPrepareParams& p) {
+  const int64_t elements = (p.num_heads + 2 * p.num_kv_heads) * p.head_dim;
+  return p.num_tokens * elements >= kMinParallelElements;
 }
 
 template <typename Isa>
 void QkvPrepare(const QkvPrepareParams& p, ParallelFor& pool) {
-  const int64_t elements = (p.num_heads + 2 * p.num_kv_heads) * p.head_dim;
-  Split(pool, p.num_tokens, p.num_tokens * elements >= kMinParallelElements,
-        [&](int64_t begin, int64_t end) {
-          for (int64_t t = begin; t < end; ++t) PrepareToken<Isa>(p, t);
-        });
+  Split(pool, p.num_tokens, IsWorthThreads(p), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t h = 0; h < p.num_kv_heads; ++h) PrepareHead<Isa>(p, t, h);
+    }
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "kernels/reference/dequant.h"
 #include "kernels/reference/lanes.h"
+#include "kernels/reference/qkv_prepare.h"
 #include "kernels/reference/share.h"
 
 namespace mili::kernels::reference {
@@ -55,6 +56,7 @@ void OneHead(const PagedAttentionParams& p, int64_t seq, int64_t token, int64_t 
 }  // namespace
 
 void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
+  if (p.prepare != nullptr) QkvPrepare(*p.prepare, pool);
   for (int64_t seq = 0; seq < p.num_seqs; ++seq) {
     const int64_t first = p.cu_seqlens[seq];
     const int64_t num_new = p.cu_seqlens[seq + 1] - first;

@@ -60,27 +60,26 @@ absl::Status Forward::Qkv(uint32_t layer_idx) {
                            .workspace = ws_.linear});
 }
 
-absl::Status Forward::QkvPrepare(uint32_t layer_idx) {
-  return worker::QkvPrepare(compute_, {.q = ws_.q,
-                                       .k = ws_.k,
-                                       .v = ws_.v,
-                                       .q_stride = config_.q_size(),
-                                       .kv_stride = config_.kv_size(),
-                                       .q_norm = layer(layer_idx).q_norm,
-                                       .k_norm = layer(layer_idx).k_norm,
-                                       .eps = config_.rms_norm_eps,
-                                       .rope_cos = ws_.rope_cos,
-                                       .rope_sin = ws_.rope_sin,
-                                       .positions = ws_.row_numbers,
-                                       .slot_map = batch_->slot_map.data(),
-                                       .num_tokens = num_tokens_,
-                                       .num_heads = config_.num_heads,
-                                       .num_kv_heads = config_.num_kv_heads,
-                                       .head_dim = config_.head_dim,
-                                       .kv = kv_.Layer(layer_idx)});
-}
+absl::Status Forward::QkvPrepare(uint32_t) { return absl::OkStatus(); }  // with Attention
 
 absl::Status Forward::Attention(uint32_t layer_idx) {
+  const kernels::QkvPrepareParams prepare = {.q = ws_.q,
+                                             .k = ws_.k,
+                                             .v = ws_.v,
+                                             .q_stride = config_.q_size(),
+                                             .kv_stride = config_.kv_size(),
+                                             .q_norm = layer(layer_idx).q_norm,
+                                             .k_norm = layer(layer_idx).k_norm,
+                                             .eps = config_.rms_norm_eps,
+                                             .rope_cos = ws_.rope_cos,
+                                             .rope_sin = ws_.rope_sin,
+                                             .positions = ws_.row_numbers,
+                                             .slot_map = batch_->slot_map.data(),
+                                             .num_tokens = num_tokens_,
+                                             .num_heads = config_.num_heads,
+                                             .num_kv_heads = config_.num_kv_heads,
+                                             .head_dim = config_.head_dim,
+                                             .kv = kv_.Layer(layer_idx)};
   return PagedAttention(compute_, {.q = ws_.q,
                                    .q_stride = config_.q_size(),
                                    .out = ws_.attention,
@@ -93,7 +92,8 @@ absl::Status Forward::Attention(uint32_t layer_idx) {
                                    .num_kv_heads = config_.num_kv_heads,
                                    .head_dim = config_.head_dim,
                                    .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
-                                   .kv = kv_.Layer(layer_idx)});
+                                   .kv = prepare.kv,
+                                   .prepare = &prepare});
 }
 
 absl::Status Forward::AttentionOutput(uint32_t layer_idx) {

@@ -65,6 +65,22 @@ class Checker {
                  params.hidden_size, "], eps ", params.eps);
   }
 
+  Checker& RequirePrepare(const kernels::QkvPrepareParams& params) {
+    return RequireHeads(params.num_heads, params.num_kv_heads, params.head_dim)
+        .RequireKv(params.kv, params.num_kv_heads, params.head_dim)
+        .Require(params.q != nullptr && params.k != nullptr && params.v != nullptr &&
+                     params.rope_cos != nullptr && params.rope_sin != nullptr &&
+                     params.positions != nullptr && params.slot_map != nullptr &&
+                     params.num_tokens > 0,
+                 "every input exists", params.num_tokens, " tokens")
+        .Require(params.q_stride >= params.num_heads * params.head_dim &&
+                     params.kv_stride >= params.num_kv_heads * params.head_dim,
+                 "strides hold every head", "q stride ", params.q_stride, ", kv stride ",
+                 params.kv_stride)
+        .Require((params.q_norm == nullptr) == (params.k_norm == nullptr),
+                 "q and k are both normalised or neither is", params.num_heads, " heads");
+  }
+
   const absl::Status& status() const { return status_; }
 
  private:
@@ -138,19 +154,7 @@ absl::Status Linear(const Compute& compute, const kernels::LinearParams& params)
 
 absl::Status QkvPrepare(const Compute& compute, const kernels::QkvPrepareParams& params) {
   Checker check("QkvPrepare");
-  check.RequireHeads(params.num_heads, params.num_kv_heads, params.head_dim)
-      .RequireKv(params.kv, params.num_kv_heads, params.head_dim)
-      .Require(params.q != nullptr && params.k != nullptr && params.v != nullptr &&
-                   params.rope_cos != nullptr && params.rope_sin != nullptr &&
-                   params.positions != nullptr && params.slot_map != nullptr &&
-                   params.num_tokens > 0,
-               "every input exists", params.num_tokens, " tokens")
-      .Require(params.q_stride >= params.num_heads * params.head_dim &&
-                   params.kv_stride >= params.num_kv_heads * params.head_dim,
-               "strides hold every head", "q stride ", params.q_stride, ", kv stride ",
-               params.kv_stride)
-      .Require((params.q_norm == nullptr) == (params.k_norm == nullptr),
-               "q and k are both normalised or neither is", params.num_heads, " heads");
+  check.RequirePrepare(params);
   if (!check.status().ok()) return check.status();
   compute.kernels->qkv_prepare(params, *compute.pool);
   return absl::OkStatus();
@@ -158,6 +162,15 @@ absl::Status QkvPrepare(const Compute& compute, const kernels::QkvPrepareParams&
 
 absl::Status PagedAttention(const Compute& compute, const kernels::PagedAttentionParams& params) {
   Checker check("PagedAttention");
+  if (params.prepare != nullptr) {
+    const kernels::QkvPrepareParams& prepare = *params.prepare;
+    check.RequirePrepare(prepare).Require(
+        prepare.q == params.q && prepare.q_stride == params.q_stride &&
+            prepare.num_heads == params.num_heads && prepare.num_kv_heads == params.num_kv_heads &&
+            prepare.head_dim == params.head_dim && prepare.kv.k == params.kv.k &&
+            prepare.kv.v == params.kv.v,
+        "what is prepared is attended to", prepare.num_heads, " and ", params.num_heads, " heads");
+  }
   check.RequireHeads(params.num_heads, params.num_kv_heads, params.head_dim)
       .RequireKv(params.kv, params.num_kv_heads, params.head_dim)
       .Require(params.q != nullptr && params.out != nullptr && params.cu_seqlens != nullptr &&
@@ -167,6 +180,9 @@ absl::Status PagedAttention(const Compute& compute, const kernels::PagedAttentio
       .Require(params.q_stride >= params.num_heads * params.head_dim, "the stride holds every head",
                "q stride ", params.q_stride);
   if (!check.status().ok()) return check.status();
+  check.Require(
+      params.prepare == nullptr || params.prepare->num_tokens == params.cu_seqlens[params.num_seqs],
+      "every new token is prepared", params.cu_seqlens[params.num_seqs], " tokens");
   for (int64_t s = 0; s < params.num_seqs; ++s) {
     const int64_t num_new = params.cu_seqlens[s + 1] - params.cu_seqlens[s];
     check

@@ -119,6 +119,48 @@ TEST_F(OpsTest, PagedAttentionRefusesAContextOutsideItsPages) {
   ExpectMisuse(PagedAttention(compute_, params), "PagedAttention", "2 heads, 3 KV heads");
 }
 
+TEST_F(OpsTest, PagedAttentionRefusesToPrepareWhatItDoesNotAttendTo) {
+  const int64_t cu_seqlens[] = {0, 1};
+  const int64_t context_lens[] = {1};
+  const uint32_t zeros[] = {0, 0};
+  const int64_t slots[] = {0, 1};
+  float* const floats = floats_.data();
+  kernels::QkvPrepareParams prepare = {
+      .q = floats,
+      .k = floats + 1024,
+      .v = floats + 2048,
+      .q_stride = 64,
+      .kv_stride = 32,
+      .rope_cos = floats,
+      .rope_sin = floats,
+      .positions = zeros,
+      .slot_map = slots,
+      .num_tokens = 1,
+      .num_heads = 2,
+      .num_kv_heads = 1,
+      .head_dim = 32,
+      .kv = {DType::kF32, bytes_.data(), bytes_.data(), 1024, 512, 16}};
+  kernels::PagedAttentionParams params = {.q = floats,
+                                          .q_stride = 64,
+                                          .out = floats + 4096,
+                                          .cu_seqlens = cu_seqlens,
+                                          .context_lens = context_lens,
+                                          .page_table = zeros,
+                                          .page_table_stride = 1,
+                                          .num_seqs = 1,
+                                          .num_heads = 2,
+                                          .num_kv_heads = 1,
+                                          .head_dim = 32,
+                                          .scale = 1,
+                                          .kv = prepare.kv,
+                                          .prepare = &prepare};
+  EXPECT_TRUE(PagedAttention(compute_, params).ok());
+  prepare.num_tokens = 2;
+  ExpectMisuse(PagedAttention(compute_, params), "PagedAttention", "every new token is prepared");
+  prepare.q = floats + 64;
+  ExpectMisuse(PagedAttention(compute_, params), "PagedAttention", "2 and 2 heads");
+}
+
 TEST_F(OpsTest, SampleAndScoreRefuseWhatLiesOutsideTheVocabulary) {
   kernels::SampleOutcome outcome;
   kernels::SampleParams sample;
