@@ -220,7 +220,7 @@ void BenchAllDecode(int num_sms) {
 }
 
 void BenchVarlen(const AttentionShape& shape, const std::string& name,
-                 const std::vector<int32_t>& rows, const std::vector<int32_t>& lens) {
+                 const std::vector<int32_t>& rows, const std::vector<int32_t>& lens, int num_sms) {
   const Cache cache(shape, lens, 8);
   std::vector<int32_t> cu_seqlens = {0};
   double pairs = 0;  // of query and key
@@ -230,13 +230,18 @@ void BenchVarlen(const AttentionShape& shape, const std::string& name,
   }
   const int32_t num_rows = cu_seqlens.back();
   const auto num_seqs = static_cast<int32_t>(rows.size());
-  const int32_t max_tiles = VarlenTiles(shape, num_rows, num_seqs);
+  const int32_t max_tiles = VarlenTiles(shape, num_rows, num_seqs, num_sms);
   std::vector<int32_t> plan(VarlenPlanInts(max_tiles));
   const int64_t width = int64_t{shape.num_heads + 2 * shape.num_kv_heads} * shape.head_dim;
   VarlenAttentionParams params;
   params.shape = shape;
-  params.num_tiles =
-      PlanVarlen(shape, cu_seqlens.data(), lens.data(), num_seqs, max_tiles, plan.data());
+  const VarlenPlanUse use =
+      PlanVarlen(shape, cu_seqlens.data(), lens.data(), num_seqs, max_tiles, plan.data(), num_sms);
+  params.num_tiles = use.num_tiles;
+  const Buffer workspace(VarlenWorkspaceBytes(shape, num_sms));
+  Must(cudaMemset(workspace.data(), 0, VarlenWorkspaceBytes(shape, num_sms)));
+  params.num_sms = num_sms;
+  params.workspace = use.has_parts ? workspace.data() : nullptr;
   const Buffer device_plan(plan);
   Buffer q(static_cast<size_t>(num_rows * width) * 2);
   q.FillRandom(shape.dtype);
@@ -260,25 +265,27 @@ void BenchVarlen(const AttentionShape& shape, const std::string& name,
   }
 }
 
-void BenchAllVarlen() {
-  const AttentionShape qwen8b = {DType::kBF16, 128, 32, 8};
-  for (const int32_t len : {16, 128, 1024, 2048, 4096, 8192, 16384}) {
-    BenchVarlen(qwen8b, std::to_string(len), {len}, {len});
+void BenchAllVarlen(int num_sms) {
+  const auto bench = [&](const AttentionShape& shape, const std::string& name, int num_seqs,
+                         int32_t rows, int32_t len) {
+    const auto count = static_cast<size_t>(num_seqs);
+    BenchVarlen(shape, name, std::vector<int32_t>(count, rows), std::vector<int32_t>(count, len),
+                num_sms);
+  };
+  for (const int32_t num_heads : {32, 16}) {  // of Qwen3 8B and 0.6B
+    const AttentionShape shape = {DType::kBF16, 128, num_heads, 8};
+    for (const int32_t len : {16, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}) {
+      bench(shape, std::to_string(len), 1, len, len);
+    }
+    bench(shape, "2048 at 6144", 1, 2048, 8192);
+    for (const int32_t first : {1024, 4096, 8192, 32768}) {
+      bench(shape, "64 at " + std::to_string(first), 1, 64, first + 64);
+    }
+    bench(shape, "512 at 16384", 1, 512, 16384 + 512);
+    bench(shape, "8 x 128 at 1000", 8, 128, 1128);
+    bench(shape, "16 x 512", 16, 512, 512);
   }
-  BenchVarlen(qwen8b, "2048 at 6144", {2048}, {8192});
-  BenchVarlen(qwen8b, "8 x 128 at 1000", std::vector<int32_t>(8, 128),
-              std::vector<int32_t>(8, 1128));
-  BenchVarlen(qwen8b, "16 x 512", std::vector<int32_t>(16, 512), std::vector<int32_t>(16, 512));
-  BenchVarlen(qwen8b, "64 at 4096", {64}, {4096 + 64});
-  BenchVarlen(qwen8b, "64 at 8192", {64}, {8192 + 64});
-  BenchVarlen(qwen8b, "64 at 32768", {64}, {32768 + 64});
-  BenchVarlen(qwen8b, "256 at 4096", {256}, {4096 + 256});
-  BenchVarlen(qwen8b, "512 at 16384", {512}, {16384 + 512});
-  const AttentionShape qwen06b = {DType::kBF16, 128, 16, 8};
-  for (const int32_t len : {128, 1024, 2048, 8192}) {
-    BenchVarlen(qwen06b, std::to_string(len), {len}, {len});
-  }
-  BenchVarlen({DType::kBF16, 64, 32, 8}, "8192", {8192}, {8192});
+  bench({DType::kBF16, 64, 32, 8}, "8192", 1, 8192, 8192);
 }
 
 }  // namespace
@@ -290,6 +297,6 @@ int main(int argc, char** argv) {
   int num_sms = 0;
   cuda::Must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
   if (kind.empty() || kind == "decode") cuda::BenchAllDecode(num_sms);
-  if (kind.empty() || kind == "prompt") cuda::BenchAllVarlen();
+  if (kind.empty() || kind == "prompt") cuda::BenchAllVarlen(num_sms);
   return 0;
 }

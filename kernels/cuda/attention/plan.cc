@@ -19,6 +19,53 @@ int32_t NumShares(int32_t total, int32_t num_units, int32_t num_ctas) {
   return CeilDiv(total, std::max(CeilDiv(total, num_ctas), least));
 }
 
+int32_t BlocksOf(const VarlenTile& tile) { return CeilDiv(tile.end_key, kVarlenKeyBlock); }
+
+// The most blocks of keys that a part should have, so that all parts are at work at once on
+// `room` CTAs a KV head, or, with more tiles than those, none is much longer than a CTA's share.
+int32_t LongestPart(const VarlenTile* tiles, int32_t num_used, int32_t room) {
+  constexpr int32_t kShortest = 2;  // below it, passing the sums on costs more than it saves
+  int32_t total = 0;
+  for (int32_t i = 0; i < num_used; ++i) total += BlocksOf(tiles[i]);
+  if (num_used > room) return std::max(kShortest, 2 * CeilDiv(total, room));
+  const auto parts_of = [&](int32_t longest) {
+    int32_t parts = 0;
+    for (int32_t i = 0; i < num_used; ++i) parts += CeilDiv(BlocksOf(tiles[i]), longest);
+    return parts;
+  };
+  int32_t longest = std::max(kShortest, CeilDiv(total, room));
+  while (parts_of(longest) > room) ++longest;
+  return longest;
+}
+
+// Cuts tiles with many keys into parts of about equal length, the longer ones first. `room`: CTAs a
+// KV head; as many slots there are at most. Returns the number of tiles then.
+int32_t SplitTiles(VarlenTile* tiles, int32_t num_used, int32_t num_tiles, int32_t room) {
+  if (num_used == 0 || room == 0) return num_used;
+  const int32_t longest = LongestPart(tiles, num_used, room);
+  int32_t num_slots = 0;
+  const int32_t num_whole = num_used;
+  for (int32_t i = 0; i < num_whole; ++i) {
+    const VarlenTile tile = tiles[i];
+    const int32_t num_blocks = BlocksOf(tile);
+    const int32_t num_parts = CeilDiv(num_blocks, longest);
+    const int32_t num_more = num_parts - 1;
+    if (num_more == 0 || num_slots + num_more > room || num_used + num_more > num_tiles) continue;
+    int32_t block = 0;
+    for (int32_t part = 0; part < num_parts; ++part) {
+      VarlenTile& to = part == 0 ? tiles[i] : tiles[num_used++];
+      to = tile;
+      to.first_key = block * kVarlenKeyBlock;
+      block += num_blocks / num_parts + (part < num_blocks % num_parts ? 1 : 0);
+      to.end_key = std::min(block * kVarlenKeyBlock, tile.end_key);
+      to.num_gathered = part < num_more ? -1 : num_more;
+      to.slot = num_slots + (part < num_more ? part : 0);
+    }
+    num_slots += num_more;
+  }
+  return num_used;
+}
+
 }  // namespace
 
 int32_t DecodeCtas(int32_t num_sms) { return num_sms * kDecodeCtasPerSm; }
@@ -60,33 +107,44 @@ void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_he
   }
 }
 
-int32_t VarlenTiles(const AttentionShape& shape, int32_t max_tokens, int32_t max_seqs) {
-  return max_tokens / TokensPerTile(GroupOf(shape)) + std::min(max_tokens, max_seqs);
+int32_t VarlenTiles(const AttentionShape& shape, int32_t max_tokens, int32_t max_seqs,
+                    int32_t num_sms) {
+  return max_tokens / TokensPerTile(GroupOf(shape)) + std::min(max_tokens, max_seqs) +
+         num_sms / shape.num_kv_heads;
 }
 
 size_t VarlenPlanInts(int32_t num_tiles) {
   return sizeof(VarlenTile) / sizeof(int32_t) * static_cast<size_t>(num_tiles);
 }
 
-int32_t PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
-                   const int32_t* context_lens, int32_t num_seqs, int32_t num_tiles,
-                   int32_t* plan) {
+VarlenPlanUse PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
+                         const int32_t* context_lens, int32_t num_seqs, int32_t num_tiles,
+                         int32_t* plan, int32_t num_sms) {
   const int32_t tokens_per_tile = TokensPerTile(GroupOf(shape));
   auto* tiles = reinterpret_cast<VarlenTile*>(plan);
   int32_t num_used = 0;
   for (int32_t s = 0; s < num_seqs; ++s) {
     const int32_t len = cu_seqlens[s + 1] - cu_seqlens[s];
+    const int32_t first_position = context_lens[s] - len;
     for (int32_t first = 0; first < len && num_used < num_tiles; first += tokens_per_tile) {
-      const int32_t end = std::min(first + tokens_per_tile, len);
-      tiles[num_used++] = {
-          s, first, len, context_lens[s], cu_seqlens[s], context_lens[s] - len + end, {}};
+      const int32_t count = std::min(tokens_per_tile, len - first);
+      tiles[num_used++] = {.seq = s,
+                           .first_row = cu_seqlens[s] + first,
+                           .num_tokens = count,
+                           .first_position = first_position + first,
+                           .first_key = 0,
+                           .end_key = first_position + first + count,
+                           .num_gathered = 0,
+                           .slot = 0};
     }
   }
+  const int32_t num_whole = num_used;
+  num_used = SplitTiles(tiles, num_used, num_tiles, num_sms / shape.num_kv_heads);
   std::stable_sort(tiles, tiles + num_used, [](const VarlenTile& a, const VarlenTile& b) {
-    return a.num_keys > b.num_keys;
+    return a.end_key - a.first_key > b.end_key - b.first_key;
   });
-  std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0, 0, 0, 0, 0, {}});
-  return num_used;
+  std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0, 0, 0, 0, 0, 0, 0});
+  return {num_used, num_used > num_whole};
 }
 
 }  // namespace mili::kernels::cuda

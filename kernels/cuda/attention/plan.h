@@ -49,17 +49,21 @@ MILI_HOST_DEVICE inline int32_t ShareOf(int32_t block, int32_t total_blocks, int
 }
 
 // Varlen. A tile is 128 rows of query: a row for each token and query head of one group, as many
-// whole tokens as fit. On the device tiles are 16-aligned.
+// whole tokens as fit. Where there are few tiles for their keys, several entries of the plan share
+// a tile, each with a part of its keys; all but the last one leave their sums in slots of the
+// workspace. On the device tiles are 16-aligned.
 inline constexpr int32_t kVarlenTileRows = 128;
+inline constexpr int32_t kVarlenKeyBlock = 128;  // parts begin at multiples of it
 
 struct VarlenTile {
-  int32_t seq;          // -1: empty
-  int32_t first_token;  // of the sequence's new tokens
-  int32_t num_tokens;   // new tokens of the sequence
-  int32_t context_len;  // of the sequence
-  int32_t first_row;    // of the sequence in q and out
-  int32_t num_keys;     // that the tile's last token sees
-  int32_t reserved[2];
+  int32_t seq;             // -1: empty
+  int32_t first_row;       // in q and out, of the tile's first token
+  int32_t num_tokens;      // of the tile
+  int32_t first_position;  // of the tile's first token
+  int32_t first_key;
+  int32_t end_key;       // behind the last key of the tile, or of its part
+  int32_t num_gathered;  // slots that are to be added; -1: the sums go into slot `slot`
+  int32_t slot;          // the first one; slots are numbered alike for all KV heads
 };
 
 MILI_HOST_DEVICE inline int32_t TokensPerTile(int32_t group) { return kVarlenTileRows / group; }

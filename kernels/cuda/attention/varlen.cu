@@ -76,6 +76,13 @@ cudaError_t LaunchForHeadDim(const VarlenArgs& args, const VarlenAttentionParams
 
 }  // namespace
 
+// Flags, then sums (varlen_parts.cuh): a float4 for each thread of a half and each 8 elements of a
+// head, and one more.
+size_t VarlenWorkspaceBytes(const AttentionShape& shape, int32_t num_sms) {
+  const size_t num_halves = size_t{2} * num_sms;
+  return VarlenFlagBytes(num_sms) + num_halves * 128 * 16 * (shape.head_dim / 8 + 1);
+}
+
 cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t stream) {
   const AttentionShape& shape = params.shape;
   if (!IsSupported(shape) || params.num_tiles <= 0 || params.plan == nullptr) {
@@ -87,6 +94,10 @@ cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t st
   args.kv = params.cache.kv;
   args.page_table = params.cache.page_table;
   args.plan = reinterpret_cast<const VarlenTile*>(params.plan);
+  if (params.workspace != nullptr) {
+    args.part_flags = static_cast<int32_t*>(params.workspace);
+    args.parts = static_cast<std::byte*>(params.workspace) + VarlenFlagBytes(params.num_sms);
+  }
   args.q_stride = params.q_stride;
   args.out_stride = params.out_stride;
   args.page_stride = params.cache.page_stride;
@@ -95,7 +106,6 @@ cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t st
   args.num_kv_heads = shape.num_kv_heads;
   args.num_tiles = params.num_tiles;
   args.group = GroupOf(shape);
-  args.tokens_per_tile = TokensPerTile(args.group);
   args.scale_log2 = params.scale * kLog2E;
   if (shape.dtype == DType::kF16) return LaunchForHeadDim<F16>(args, params, stream);
   return LaunchForHeadDim<Bf16>(args, params, stream);

@@ -8,7 +8,7 @@
 
 namespace mili::kernels::cuda {
 
-template <typename E, int kHeadDim>
+template <typename E, int kHeadDim, bool kHasParts>
 struct HopperCopies {
   using Element = typename E::Type;
   using Shared = HopperShared<E, kHeadDim>;
@@ -20,22 +20,22 @@ struct HopperCopies {
   const VarlenArgs& p;
   Shared& shared;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  TileWalk at = {p};
+  TileWalk<kHasParts> at = {p};
 
   // --- K and V. Lane l copies of page l % 8 of the block half l / 8 % 2 of K (below lane 16) or V.
 
-  // Page behind this lane's place in the block; one that does not exist, and so is copied as zeros,
+  // Page at this lane's place in the block; one that does not exist, and so is copied as zeros,
   // behind the last key.
   __device__ __forceinline__ int32_t PageOf(int32_t block) const {
     const int32_t page = block * kBlockPages + lane % kBlockPages;
-    if (block < 0 || page * kPageTokens >= at.tile.num_keys) return p.num_pages;
+    if (block < 0 || page * kPageTokens >= at.tile.end_key) return p.num_pages;
     return __ldg(p.page_table + static_cast<int64_t>(at.tile.seq) * p.page_table_stride + page);
   }
 
   // Writes V of the page that the tile's keys fill only in part, zeros behind them: whatever lies
   // there in the cache could be NaN, and 0 * NaN is NaN.
   __device__ __forceinline__ void WriteLastPage(int32_t page, int place, uint8_t* v_tile) {
-    const int num_rows = at.tile.num_keys % kPageTokens;
+    const int num_rows = at.tile.end_key % kPageTokens;
     const auto* from = reinterpret_cast<const uint4*>(
         static_cast<const Element*>(p.kv) + page * p.page_stride +
         static_cast<int64_t>(p.num_kv_heads + at.kv_head) * (kPageTokens * kHeadDim));
@@ -63,9 +63,9 @@ struct HopperCopies {
     ring.parity = 1;  // the ring is empty
     at.LoadNext();
     while (at.Next()) {
-      const int32_t last = at.NumBlocks() - 1;
+      const int32_t last = at.LastBlock();
       int32_t page = PageOf(last);
-      for (int32_t block = last; block >= 0; --block) {
+      for (int32_t block = last; block >= at.FirstBlock(); --block) {
         const uint32_t full_k = SharedAddress(&shared.full_k[ring.stage]);
         const uint32_t full_v = SharedAddress(&shared.full_v[ring.stage]);
         const int32_t next_page = PageOf(block - 1);
@@ -78,8 +78,8 @@ struct HopperCopies {
         }
         WaitForPhase(SharedAddress(&shared.empty_v[ring.stage]), ring.parity);
         int last_place = -1;
-        if (block == last && at.tile.num_keys % kPageTokens != 0) {
-          last_place = at.tile.num_keys / kPageTokens % kBlockPages;
+        if (block == last && at.tile.end_key % kPageTokens != 0) {
+          last_place = at.tile.end_key / kPageTokens % kBlockPages;
           WriteLastPage(__shfl_sync(0xffffffffu, page, last_place), last_place,
                         shared.v[ring.stage]);
         }
@@ -109,15 +109,12 @@ struct HopperCopies {
     while (at.Next()) {
       WaitForPhase(SharedAddress(&shared.empty_q[ring.stage][warpgroup]), ring.parity);
       const uint32_t to = SharedAddress(shared.q[ring.stage][warpgroup]);
-      const int32_t num_tokens = at.NumTokens();
-      const auto* tile =
-          static_cast<const Element*>(p.q) +
-          (at.tile.first_row + static_cast<int64_t>(at.tile.first_token)) * p.q_stride +
-          at.kv_head * p.group * kHeadDim + chunk * 8;
+      const auto* tile = static_cast<const Element*>(p.q) + at.tile.first_row * p.q_stride +
+                         at.kv_head * p.group * kHeadDim + chunk * 8;
       auto rows = first;
 #pragma unroll 2
       for (int row = lane / kChunks; row < 64; row += kRows) {
-        const bool is_valid = rows.token < num_tokens;
+        const bool is_valid = rows.token < at.tile.num_tokens;
         CopyAsync16OrZero(to + Shared::Swizzled(Shared::kQueryHalfBytes, row, chunk),
                           tile + (is_valid ? rows.offset : 0), is_valid);
         rows.Advance();

@@ -9,7 +9,7 @@
 namespace mili::kernels::cuda {
 
 inline constexpr int kHopperThreads = 3 * 128;
-inline constexpr int kHopperBlock = 128;  // keys
+inline constexpr int kHopperBlock = kVarlenKeyBlock;
 
 template <typename E, int kHeadDim>
 struct HopperShared {
@@ -64,6 +64,7 @@ struct RingPlace {
 // The tiles of this CTA with their KV head: of each round of tiles one, forwards and backwards in
 // turn, so that the sums of the tiles' keys, which fall, come out alike. A tile is loaded while the
 // one before it is at work.
+template <bool kHasParts>
 struct TileWalk {
   const VarlenArgs& p;
   VarlenTile tile = {};
@@ -87,19 +88,16 @@ struct TileWalk {
   }
   // Once LoadNext was called for the first tile.
   __device__ __forceinline__ bool Next() {
-    tile = {next[0].x, next[0].y, next[0].z, next[0].w, next[1].x, next[1].y, {}};
+    tile = {next[0].x, next[0].y, next[0].z, next[0].w, next[1].x, next[1].y, next[1].z, next[1].w};
     kv_head = next_kv_head;
     if (tile.seq < 0) return false;
     LoadNext();
     return true;
   }
-  __device__ __forceinline__ int32_t NumBlocks() const {
-    return (tile.num_keys + kHopperBlock - 1) / kHopperBlock;
+  __device__ __forceinline__ int32_t FirstBlock() const {
+    return kHasParts ? tile.first_key / kHopperBlock : 0;
   }
-  // Tokens of the tile.
-  __device__ __forceinline__ int32_t NumTokens() const {
-    return min(p.tokens_per_tile, tile.num_tokens - tile.first_token);
-  }
+  __device__ __forceinline__ int32_t LastBlock() const { return (tile.end_key - 1) / kHopperBlock; }
 };
 
 // Every kStep-th row of a tile from `first_row` on, in an array with `stride` elements between

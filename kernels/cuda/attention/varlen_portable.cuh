@@ -3,7 +3,7 @@
 // keys in blocks of 64 in a ring of shared memory; each of eight warps holds 16 rows.
 #pragma once
 
-#include "kernels/cuda/attention/varlen_args.h"
+#include "kernels/cuda/attention/varlen_parts.cuh"
 #include "kernels/cuda/common/cp_async.cuh"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/common/mma.cuh"
@@ -40,11 +40,10 @@ struct VarlenCta {
   __device__ __forceinline__ static uint32_t Swizzled(int row, int chunk) {
     return static_cast<uint32_t>(row * kChunks + (chunk ^ (row & 7))) * 16;
   }
-  // Of row half (0 or 1) of this lane: its token in the sequence; the number of tokens or more if
-  // it is none.
+  // Of row half (0 or 1) of this lane: its token in the tile; the number of tokens or more if it is
+  // none.
   __device__ __forceinline__ int32_t TokenOf(int half) const {
-    const int row = warp * 16 + lane / 4 + half * 8;
-    return row < p.tokens_per_tile * p.group ? tile.first_token + row / p.group : tile.num_tokens;
+    return (warp * 16 + lane / 4 + half * 8) / p.group;
   }
   __device__ __forceinline__ int64_t HeadOf(int half) const {
     return kv_head * p.group + (warp * 16 + lane / 4 + half * 8) % p.group;
@@ -52,13 +51,13 @@ struct VarlenCta {
 
   __device__ __forceinline__ int32_t PageOf(int32_t block) const {
     const int32_t page = block * (kVarlenBlock / kPageTokens) + warp / 2;
-    if (page * kPageTokens >= tile.num_keys) return -1;
+    if (page * kPageTokens >= tile.end_key) return -1;
     return __ldg(p.page_table + static_cast<int64_t>(tile.seq) * p.page_table_stride + page);
   }
 
   __device__ __forceinline__ void LoadBlock(int32_t block, int32_t page, int stage) {
     const int first = warp * kWarpRows;
-    const int num_rows = tile.num_keys - block * kVarlenBlock - first;
+    const int num_rows = tile.end_key - block * kVarlenBlock - first;
     const auto* k = static_cast<const Element*>(p.kv) + max(page, 0) * p.page_stride +
                     (kv_head * kPageTokens + first % kPageTokens) * kHeadDim;
     const auto* v = k + static_cast<int64_t>(p.num_kv_heads) * (kPageTokens * kHeadDim);
@@ -111,12 +110,10 @@ struct VarlenCta {
       }
     }
     const int32_t first_key = block * kVarlenBlock;
-    const int32_t offset =
-        tile.context_len - tile.num_tokens;  // position of the sequence's first row
-    if (first_key + kVarlenBlock > offset + tile.first_token + warp * 16 / p.group) {
+    if (first_key + kVarlenBlock > tile.first_position + warp * 16 / p.group) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int32_t position = offset + TokenOf(half);
+        const int32_t position = tile.first_position + TokenOf(half);
 #pragma unroll
         for (int n = 0; n < kVarlenBlock / 8; ++n) {
           const int32_t key = first_key + n * 8 + lane % 4 * 2;
@@ -152,8 +149,8 @@ struct VarlenCta {
       }
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      const float alpha = Exp2((m[half] - top) * p.scale_log2);
-      const float anchor = top * p.scale_log2;
+      const float anchor = top == -INFINITY ? 0 : top * p.scale_log2;
+      const float alpha = Exp2(m[half] * p.scale_log2 - anchor);
       m[half] = top;
       l[half] *= alpha;
 #pragma unroll
@@ -193,29 +190,51 @@ struct VarlenCta {
     }
   }
 
+  // Leaves the sums of a part in the workspace, or adds those that lie there.
+  __device__ __forceinline__ void PassPartsOn() {
+    const VarlenParts<kHeadDim> parts = {p, warp / 4, static_cast<int>(threadIdx.x) % 128,
+                                         1 + warp / 4};
+    if (tile.num_gathered < 0) {
+      parts.Leave(
+          tile.slot, kv_head,
+          [&](int i) {
+            return float4{o[i][0], o[i][1], o[i][2], o[i][3]};
+          },
+          m, l);
+    } else if (tile.num_gathered > 0) {
+      parts.Gather(tile.slot, tile.num_gathered, kv_head, m, l,
+                   [&](int i, const float4& quad, const float(&old)[2], const float(&weight)[2]) {
+                     o[i][0] = o[i][0] * old[0] + quad.x * weight[0];
+                     o[i][1] = o[i][1] * old[0] + quad.y * weight[0];
+                     o[i][2] = o[i][2] * old[1] + quad.z * weight[1];
+                     o[i][3] = o[i][3] * old[1] + quad.w * weight[1];
+                   });
+    }
+  }
+
   __device__ __forceinline__ void Run() {
     tile = p.plan[blockIdx.x / p.num_kv_heads];
     if (tile.seq < 0) return;
     kv_head = static_cast<int32_t>(blockIdx.x) % p.num_kv_heads;
-    const int32_t num_blocks = (tile.num_keys + kVarlenBlock - 1) / kVarlenBlock;
+    const int32_t first_block = tile.first_key / kVarlenBlock;
+    const int32_t end_block = (tile.end_key + kVarlenBlock - 1) / kVarlenBlock;
 
-    int32_t page = PageOf(0);  // of the next block to load
+    int32_t page = PageOf(first_block);  // of the next block to load
     const auto load_next = [&](int32_t block, int stage) {
-      if (block < num_blocks) {
+      if (block < end_block) {
         LoadBlock(block, page, stage);
         page = PageOf(block + 1);
       }
       CommitCopies();
     };
 #pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) load_next(i, i);
+    for (int i = 0; i < kStages - 1; ++i) load_next(first_block + i, i);
     LoadQuery();
-    const int32_t first_token = tile.first_token + warp * 16 / p.group;  // of the warp
+    const int32_t first_token = warp * 16 / p.group;  // of the warp
     const int32_t last_position =
-        tile.context_len - tile.num_tokens +
-        min(tile.first_token + (warp * 16 + 15) / p.group, tile.num_tokens - 1);
+        tile.first_position + min((warp * 16 + 15) / p.group, tile.num_tokens - 1);
     int stage = 0;
-    for (int32_t block = 0; block < num_blocks; ++block) {
+    for (int32_t block = first_block; block < end_block; ++block) {
       WaitForCopies<kStages - 2>();
       __syncthreads();  // all of the block is there, and all warps have left the one before
       load_next(block + kStages - 1, stage == 0 ? kStages - 1 : stage - 1);
@@ -223,7 +242,8 @@ struct VarlenCta {
         AddBlock(block, stage);
       stage = stage + 1 == kStages ? 0 : stage + 1;
     }
-    StoreOutput();
+    PassPartsOn();
+    if (tile.num_gathered >= 0) StoreOutput();
   }
 };
 

@@ -115,27 +115,103 @@ TEST(VarlenPlanTest, CoversEveryRowOnceWithTheMostKeysFirst) {
     }
     const int32_t num_tiles = VarlenTiles(shape, cu_seqlens.back(), 50);
     std::vector<int32_t> ints(VarlenPlanInts(num_tiles + 2), -7);
-    const int32_t num_used =
+    const VarlenPlanUse use =
         PlanVarlen(shape, cu_seqlens.data(), lens.data(), 50, num_tiles + 2, ints.data());
+    const int32_t num_used = use.num_tiles;
+    EXPECT_FALSE(use.has_parts);
     const auto* tiles = reinterpret_cast<const VarlenTile*>(ints.data());
     ASSERT_LE(num_used, num_tiles);
     std::vector<int> covered(static_cast<size_t>(cu_seqlens.back()));
     int32_t last_keys = INT32_MAX;
     for (int32_t i = 0; i < num_used; ++i) {
       const int32_t s = tiles[i].seq;
-      const int32_t rows = cu_seqlens[s + 1] - cu_seqlens[s];
-      const int32_t end = std::min(tiles[i].first_token + tokens_per_tile, rows);
-      for (int32_t t = tiles[i].first_token; t < end; ++t) ++covered[cu_seqlens[s] + t];
-      EXPECT_EQ(tiles[i].num_tokens, rows);
-      EXPECT_EQ(tiles[i].context_len, lens[s]);
-      EXPECT_EQ(tiles[i].first_row, cu_seqlens[s]);
-      EXPECT_EQ(tiles[i].num_keys, lens[s] - rows + end);
-      EXPECT_LE(tiles[i].num_keys, last_keys);
-      last_keys = tiles[i].num_keys;
+      const int32_t first_token = tiles[i].first_row - cu_seqlens[s];
+      for (int32_t t = 0; t < tiles[i].num_tokens; ++t) ++covered[tiles[i].first_row + t];
+      EXPECT_LE(tiles[i].num_tokens, tokens_per_tile);
+      EXPECT_EQ(tiles[i].first_position, lens[s] - (cu_seqlens[s + 1] - tiles[i].first_row));
+      EXPECT_EQ(first_token % tokens_per_tile, 0);
+      EXPECT_EQ(tiles[i].first_key, 0);
+      EXPECT_EQ(tiles[i].end_key, tiles[i].first_position + tiles[i].num_tokens);
+      EXPECT_EQ(tiles[i].num_gathered, 0);
+      EXPECT_LE(tiles[i].end_key, last_keys);
+      last_keys = tiles[i].end_key;
     }
     EXPECT_EQ(covered, std::vector<int>(covered.size(), 1)) << "group " << group;
     for (int32_t i = num_used; i < num_tiles + 2; ++i) EXPECT_EQ(tiles[i].seq, -1);
   }
+}
+
+struct VarlenPlan {
+  VarlenPlan(const AttentionShape& shape, const std::vector<int32_t>& rows,
+             const std::vector<int32_t>& lens, int32_t num_sms) {
+    for (const int32_t n : rows) cu_seqlens.push_back(cu_seqlens.back() + n);
+    const auto num_seqs = static_cast<int32_t>(rows.size());
+    const int32_t num_tiles = VarlenTiles(shape, cu_seqlens.back(), num_seqs, num_sms);
+    ints.assign(VarlenPlanInts(num_tiles), -7);
+    use = PlanVarlen(shape, cu_seqlens.data(), lens.data(), num_seqs, num_tiles, ints.data(),
+                     num_sms);
+  }
+  const VarlenTile& tile(int32_t i) const {
+    return reinterpret_cast<const VarlenTile*>(ints.data())[i];
+  }
+  std::vector<int32_t> cu_seqlens = {0};
+  std::vector<int32_t> ints;
+  VarlenPlanUse use;
+};
+
+TEST(VarlenPlanTest, CutsKeysIntoPartsThatTheLastOfThemGathers) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    const AttentionShape shape = {DType::kBF16, 128, 32, 8};
+    std::vector<int32_t> rows, lens;
+    for (uint32_t s = 0; s < 1 + random() % 12; ++s) {
+      rows.push_back(static_cast<int32_t>(1 + random() % 100));
+      lens.push_back(rows.back() + static_cast<int32_t>(random() % 20000));
+    }
+    const VarlenPlan plan(shape, rows, lens, 132);
+    const int32_t max_slots = 132 / shape.num_kv_heads;
+    std::vector<int> writers(static_cast<size_t>(max_slots));
+    for (int32_t i = 0; i < plan.use.num_tiles; ++i) {
+      const VarlenTile& tile = plan.tile(i);
+      ASSERT_EQ(tile.first_key % kVarlenKeyBlock, 0);
+      ASSERT_LT(tile.first_key, tile.end_key);
+      if (tile.num_gathered < 0) {
+        ASSERT_LT(tile.slot, max_slots);
+        ++writers[static_cast<size_t>(tile.slot)];
+        continue;
+      }
+      ASSERT_EQ(tile.end_key, tile.first_position + tile.num_tokens);
+      int32_t end = 0;  // the parts ahead of it in the plan cover its keys up to here
+      int32_t num_parts = 0;
+      for (int32_t j = 0; j < i; ++j) {
+        const VarlenTile& part = plan.tile(j);
+        if (part.first_row != tile.first_row) continue;
+        ASSERT_EQ(part.num_gathered, -1);
+        ASSERT_EQ(part.slot, tile.slot + num_parts++);
+        ASSERT_EQ(part.first_key, end);
+        end = part.end_key;
+      }
+      ASSERT_EQ(tile.first_key, end);
+      ASSERT_EQ(tile.num_gathered, num_parts);
+    }
+    for (const int count : writers) ASSERT_LE(count, 1);
+  }
+}
+
+TEST(VarlenPlanTest, FillsTheGpuWithAShortChunkBehindALongContext) {
+  // 64 tokens are two tiles of 32 tokens; 65 blocks of keys are cut by 8 for 16 heads and tiles.
+  const VarlenPlan plan({DType::kBF16, 128, 32, 8}, {64}, {8192 + 64}, 132);
+  EXPECT_EQ(plan.use.num_tiles, 16);
+  EXPECT_TRUE(plan.use.has_parts);
+  for (int32_t i = 0; i < plan.use.num_tiles; ++i) {
+    EXPECT_LE(plan.tile(i).end_key - plan.tile(i).first_key, 9 * kVarlenKeyBlock);
+  }
+}
+
+TEST(VarlenPlanTest, LeavesPromptsThatFillTheGpuInOnePiece) {
+  const VarlenPlan plan({DType::kBF16, 128, 32, 8}, {8192}, {8192}, 132);
+  EXPECT_EQ(plan.use.num_tiles, 8192 / 32);
+  EXPECT_FALSE(plan.use.has_parts);
 }
 
 }  // namespace

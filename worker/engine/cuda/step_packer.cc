@@ -49,7 +49,9 @@ CudaStepShape StepPacker::ShapeOf(const StepPadding& padding) const {
   const auto num_prompt_tokens = static_cast<int32_t>(padding.num_prompt_tokens);
   shape.num_tokens = shape.num_decode + num_prompt_tokens;
   if (shape.num_varlen > 0) {
-    shape.num_varlen_tiles = k::VarlenTiles(attention_, num_prompt_tokens, shape.num_varlen);
+    shape.num_varlen_tiles =
+        k::VarlenTiles(attention_, num_prompt_tokens, shape.num_varlen, ws_.num_sms);
+    shape.has_varlen_parts = true;
   }
   shape.num_head_rows = static_cast<int32_t>(padding.num_head_rows);
   return shape;
@@ -162,13 +164,17 @@ void StepPacker::PackSequences(const StepBatch& batch) {
   if (packed_.shape.num_varlen > 0) {
     int32_t& num_tiles = packed_.shape.num_varlen_tiles;
     if (!packed_.is_padded) {
-      num_tiles = k::VarlenTiles(attention_, num_tokens_ - num_before_prompts_, num_varlen);
+      num_tiles =
+          k::VarlenTiles(attention_, num_tokens_ - num_before_prompts_, num_varlen, ws_.num_sms);
     }
     const uint64_t ints = k::VarlenPlanInts(num_tiles);
-    const int32_t num_used = k::PlanVarlen(attention_, cu_seqlens + num_before_prompts_,
-                                           context_lens + num_before_prompts_, num_varlen,
-                                           num_tiles, Segment(ws_.varlen_plan, ints, ints, 0));
-    if (!packed_.is_padded) num_tiles = num_used;
+    const k::VarlenPlanUse use = k::PlanVarlen(
+        attention_, cu_seqlens + num_before_prompts_, context_lens + num_before_prompts_,
+        num_varlen, num_tiles, Segment(ws_.varlen_plan, ints, ints, 0), ws_.num_sms);
+    if (!packed_.is_padded) {
+      num_tiles = use.num_tiles;
+      packed_.shape.has_varlen_parts = use.has_parts;
+    }
   }
 }
 

@@ -287,17 +287,20 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
                                               stream_));
   }
   if (shape_.num_varlen == 0) return absl::OkStatus();
-  return gpu::VarlenAttention({.shape = shape,
-                               .q = ws_.qkv,
-                               .q_stride = q_stride,
-                               .out = ws_.attention,
-                               .out_stride = config.q_size(),
-                               .cache = Cache(layer_idx, shape_.num_decode),
-                               .scale = scale,
-                               .plan = ws_.varlen_plan,
-                               .num_tiles = shape_.num_varlen_tiles,
-                               .pdl = pdl_},
-                              stream_);
+  return gpu::VarlenAttention(
+      {.shape = shape,
+       .q = ws_.qkv,
+       .q_stride = q_stride,
+       .out = ws_.attention,
+       .out_stride = config.q_size(),
+       .cache = Cache(layer_idx, shape_.num_decode),
+       .scale = scale,
+       .plan = ws_.varlen_plan,
+       .num_tiles = shape_.num_varlen_tiles,
+       .num_sms = ws_.num_sms,
+       .workspace = shape_.has_varlen_parts ? ws_.varlen_workspace : nullptr,
+       .pdl = pdl_},
+      stream_);
 }
 
 absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {

@@ -25,6 +25,7 @@ struct CudaStepShape {
   int32_t num_decode = 0;
   int32_t num_varlen = 0;  // sequences behind the decoding ones
   int32_t num_varlen_tiles = 0;
+  bool has_varlen_parts = false;  // whether attention's tiles may have some
   int32_t num_head_rows = 0;
   int32_t max_top = 0;  // likeliest tokens that a sampled row can report
   friend auto operator<=>(const CudaStepShape&, const CudaStepShape&) = default;

@@ -60,6 +60,8 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
   ws->top = carver.Take<k::SampledLogprob>(kMaxStepTopLogprobs);
   ws->attention_workspace = carver.Take<std::byte>(
       k::DecodeWorkspaceBytes(AttentionShapeOf(config, plan.kv.dtype), ws->num_decode_ctas));
+  ws->varlen_workspace = carver.Take<std::byte>(
+      k::VarlenWorkspaceBytes(AttentionShapeOf(config, plan.kv.dtype), ws->num_sms));
   ws->sample_workspace = carver.Take<std::byte>(
       k::SampleWorkspaceBytes(static_cast<int32_t>(seqs), static_cast<int32_t>(config.vocab_size)));
   for (std::byte*& staging : ws->staging) staging = carver.Take<std::byte>(ws->staging_bytes);
@@ -92,10 +94,11 @@ absl::StatusOr<CudaWorkspace> CudaWorkspace::Allocate(const ModelConfig& config,
   ws.counts_stride = (int64_t{config.vocab_size} + 7) / 8 * 8;
   ws.page_table_stride = static_cast<int32_t>((plan.max_model_len + plan.kv.page_size_tokens - 1) /
                                               plan.kv.page_size_tokens);
+  ws.num_sms = num_sms;
   ws.num_decode_ctas = k::DecodeCtas(num_sms);
-  ws.max_varlen_tiles = k::VarlenTiles(AttentionShapeOf(config, plan.kv.dtype),
-                                       static_cast<int32_t>(plan.max_num_batched_tokens),
-                                       static_cast<int32_t>(plan.max_num_seqs + kMaxGraphPrompts));
+  ws.max_varlen_tiles = k::VarlenTiles(
+      AttentionShapeOf(config, plan.kv.dtype), static_cast<int32_t>(plan.max_num_batched_tokens),
+      static_cast<int32_t>(plan.max_num_seqs + kMaxGraphPrompts), num_sms);
   ws.staging_bytes = 4 * StagingWords(plan, ws);
   uint64_t needed_bytes = 0;
   Lay(config, plan, Carver(), &ws, &needed_bytes);

@@ -62,11 +62,13 @@ struct CudaWorkspace {
   gpu::k::SampledRow* scored = nullptr;   // [T]
   gpu::k::SampledLogprob* top = nullptr;  // [kMaxStepTopLogprobs]
   void* attention_workspace = nullptr;    // of decode
+  void* varlen_workspace = nullptr;
   void* sample_workspace = nullptr;
   std::byte* staging[kNumStepBatches] = {};  // a packed step each
 
   int64_t counts_stride = 0;
   int32_t page_table_stride = 0;  // P
+  int32_t num_sms = 0;
   int32_t num_decode_ctas = 0;
   int32_t max_varlen_tiles = 0;
   uint64_t staging_bytes = 0;

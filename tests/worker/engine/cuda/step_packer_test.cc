@@ -123,10 +123,11 @@ TEST_F(StepPackerTest, EveryPromptHasItsTilesAndTheRestIsEmpty) {
   const auto* tiles = reinterpret_cast<const gpu::k::VarlenTile*>(ws_.varlen_plan);
   std::vector<std::pair<int32_t, int32_t>> used;
   for (int32_t i = 0; i < packed.shape.num_varlen_tiles; ++i) {
-    if (tiles[i].seq >= 0) used.push_back({tiles[i].seq, tiles[i].first_token});
+    if (tiles[i].seq >= 0) used.push_back({tiles[i].seq, tiles[i].first_row});
   }
   EXPECT_THAT(used,
-              ::testing::UnorderedElementsAre(std::pair(0, 0), std::pair(0, 64), std::pair(1, 0)));
+              ::testing::UnorderedElementsAre(std::pair(0, 0), std::pair(0, 64), std::pair(1, 70)));
+  EXPECT_TRUE(packed.shape.has_varlen_parts);  // of another step that takes the same shape
 }
 
 TEST_F(StepPackerTest, PromptsWithoutASampleHaveNoHead) {
