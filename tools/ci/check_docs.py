@@ -22,7 +22,8 @@ PROGRAMS = ("mili serve", "mili chat", "mili generate", "mili tokenize", "mili i
 SCRIPTS = ("tools/test", "tools/quickstart", "tools/bundle", "tools/bench/cpu_peer",
            "tools/bench/gpu/run", "tools/bench/cpu_kernels.py",
            "tools/bench/serving_overhead.py", "tools/bench/tokenizer_peers.py",
-           "tests/e2e/tokenizer_parity.py", "tools/ci/check_tokenizer_cost.py")
+           "tests/e2e/tokenizer_parity.py", "tools/ci/check_tokenizer_cost.py",
+           "tools/gen_unicode.py")
 # Of programs that are not ours: cmake, Google Benchmark, numactl.
 FOREIGN = {"preset", "build", "target", "benchmark", "interleave"}
 
