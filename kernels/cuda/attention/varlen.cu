@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention/shape.h"
 #include "kernels/cuda/attention/varlen_hopper.cuh"
 #include "kernels/cuda/attention/varlen_portable.cuh"
+#include "kernels/cuda/common/tensor_map_encoder.h"
 
 namespace mili::kernels::cuda {
 namespace {
@@ -10,12 +11,9 @@ namespace {
 // A tensor of [page][K heads, then V heads][token of the page][head_dim], boxes of 16 tokens by 64
 // elements, written to shared memory with the 128-byte swizzle.
 cudaError_t EncodePagedKv(const VarlenAttentionParams& params, CUtensorMap* map) {
-  void* entry = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
-                                                             12000, cudaEnableDefault, &found);
+  TensorMapEncoder encode = nullptr;
+  const cudaError_t error = FindTensorMapEncoder(&encode);
   if (error != cudaSuccess) return error;
-  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
   const auto dim = static_cast<cuuint64_t>(params.shape.head_dim);
   const cuuint64_t sizes[4] = {dim, kPageTokens,
                                static_cast<cuuint64_t>(2 * params.shape.num_kv_heads),
@@ -24,7 +22,6 @@ cudaError_t EncodePagedKv(const VarlenAttentionParams& params, CUtensorMap* map)
                                  static_cast<cuuint64_t>(params.cache.page_stride) * 2};
   const cuuint32_t box[4] = {64, kPageTokens, 1, 1};
   const cuuint32_t steps[4] = {1, 1, 1, 1};
-  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
   const CUresult result =
       encode(map,
              params.shape.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
