@@ -9,7 +9,6 @@ constexpr int32_t kUntunedSkinnyRows = 8;
 constexpr int64_t kUntunedSkinnyElements = 16 * 2048;  // rows times k
 constexpr int32_t kUntunedWideRows = 64;
 constexpr int32_t kUntunedWideRowsFp8 = 128;
-constexpr int32_t kUntunedFusedRows = 64;  // with silu_mul
 constexpr int32_t kUntunedGroups = 3;
 
 // Above so many rows the gated kernel's small tile is never the faster one, but by the luck of a
@@ -73,11 +72,12 @@ bool KernelChoice::Choose(const LinearParams& p, AlgoTable::Entry* choice) const
   const bool wide = TakesWide(p);
   const bool gated = TakesGated(p);
   const bool library = TakesLibrary(p);
+  const bool is_timed = !wide || p.num_rows > kMaxUntimedRows || p.is_y_f32;
   // What only the skinny kernel does is not in the table.
-  if (wide || library) {
+  if ((wide || library) && is_timed) {
     const AlgoTable::Entry* entry = tuned_.Find(ShapeOf(p));
-    const bool takes[] = {skinny, entry != nullptr && wide && IsWideCut(CutOf(*entry)), library,
-                          entry != nullptr && gated && IsGatedTile(GroupsOf(*entry))};
+    const bool takes[] = {skinny, entry != nullptr && wide && IsWideCut(CutOf(*entry), p.num_rows),
+                          library, entry != nullptr && gated && IsGatedTile(GroupsOf(*entry))};
     if (entry != nullptr && takes[static_cast<size_t>(entry->kernel)]) {
       *choice = *entry;
       return true;
@@ -101,6 +101,7 @@ bool KernelChoice::Choose(const LinearParams& p, AlgoTable::Entry* choice) const
 bool KernelChoice::IsFasterFused(const LinearParams& fused) const {
   if (TakesSkinny(fused)) return true;
   if (!TakesWide(fused)) return false;
+  if (fused.num_rows <= kMaxUntimedRows) return true;
   if (TakesGated(fused) && fused.num_rows > kMaxWideRows) {
     return GatedTilesFilled(fused.num_rows) >= kFullTiles;
   }
@@ -108,7 +109,7 @@ bool KernelChoice::IsFasterFused(const LinearParams& fused) const {
   apart.silu_mul = false;
   const AlgoTable::Entry* one = tuned_.Find(ShapeOf(fused));
   const AlgoTable::Entry* two = tuned_.Find(ShapeOf(apart));
-  if (one == nullptr || two == nullptr) return fused.num_rows <= kUntunedFusedRows;
+  if (one == nullptr || two == nullptr) return false;
   const float moved = 3.0f * static_cast<float>(fused.num_rows) * static_cast<float>(fused.n);
   return one->us <= two->us + kSiluLaunchUs + moved / kCopyBytesPerUs;
 }

@@ -23,6 +23,10 @@ namespace mili::kernels::cuda {
 // Up to this many rows the skinny kernel runs, and fp8 weights may be multiplied by 16-bit rows.
 inline constexpr int32_t kMaxSkinnyRows = 16;
 
+// Up to this many rows timing a product does not decide what runs it on Hopper, but for logits:
+// alone, a kernel does not show what it gains by starting while the one ahead of it ends.
+inline constexpr int32_t kMaxUntimedRows = 64;
+
 // y[m, n] = sum_k x[m, k] w[n, k] (+ bias[n]) (+ add[m, n]), accumulated in fp32 and rounded once.
 //
 // Alignment: x, w, y, add and their row strides to 16 bytes, bias and w_scales to 16 bytes, k a

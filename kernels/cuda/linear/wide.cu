@@ -11,6 +11,7 @@ namespace {
 constexpr int kTokenTiles[] = {16, 32, 64, 128, 256};
 constexpr int kMaxCluster = 8;  // what every device lets a cluster have
 constexpr uint32_t kGoodStages = 3;
+constexpr int kMaxTokensOfThree = 128;  // groups
 
 int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
@@ -52,31 +53,41 @@ cudaError_t Encode(const LinearParams& p, const void* data, int64_t rows, int64_
   return MakeTensorMap(matrix, map);
 }
 
-// Stages of the ring, and with *bytes the shared memory of a block: half of a multiprocessor's
-// where that is enough, so that the next kernel's block fits beside this one.
-int StagesFor(const SkinnyDevice& device, int tokens, int groups, int chunks, uint32_t* bytes) {
+// Stages of the ring, and with *bytes the shared memory of a block. A block that has a
+// multiprocessor for itself takes all: what it fetches while the kernels ahead end carries it until
+// the tokens are there. Else half, where that is enough.
+int StagesFor(const SkinnyDevice& device, int tokens, int groups, int chunks, bool is_alone,
+              uint32_t* bytes) {
   const uint32_t rows = groups * kWideGroupRows;
   const uint32_t stage = (rows + tokens) * kWideChunkBytes;
   const auto fitting = [&](int32_t shared) {
     return (static_cast<uint32_t>(shared) - kWideRingOffset) / stage;
   };
   uint32_t stages = fitting(device.paired_shared_bytes);
-  if (stages < kGoodStages) stages = fitting(device.shared_bytes);
+  if (is_alone || stages < kGoodStages) stages = fitting(device.shared_bytes);
   stages = std::min<uint32_t>({stages, kWideMaxStages, static_cast<uint32_t>(chunks)});
   const uint32_t sums = tokens * (rows + kWideSumPadding) * sizeof(float);
   *bytes = kWideRingOffset + std::max(stages * stage, sums);
   return static_cast<int>(stages);
 }
 
-// As measured on an H100: small tiles, and where those are few so many splits that about half of
-// the multiprocessors have a block, with a long k nearly all; not less than 6 chunks for a block.
-// Where each has several blocks and the tokens are many: large tiles, which read those half as
-// often.
+// Whether the largest tiles give nearly every multiprocessor one block, and none two.
+bool SuitsThreeGroups(const LinearParams& p, int splits, const SkinnyDevice& device) {
+  const int blocks = DivideUp(p.n, 3 * kWideGroupRows) * splits;
+  return p.num_rows <= kMaxTokensOfThree && blocks <= device.num_sms &&
+         10 * blocks >= 9 * device.num_sms;
+}
+
+// As measured in steps on an H100: the largest tiles where one for each multiprocessor fills it.
+// Else small tiles, and where those are few so many splits that most multiprocessors have a block,
+// with a long k nearly all; not less than 6 chunks for a block. Where each has several blocks and
+// the tokens are many: large tiles, which read those half as often.
 WideCut UsualCut(const LinearParams& p, const SkinnyDevice& device) {
+  if (SuitsThreeGroups(p, 1, device)) return {3, 1};
   const int tiles = DivideUp(p.n, kWideGroupRows);
   if (p.num_rows > 64 && tiles > 2 * device.num_sms) return {2, 1};
   const int chunks = ChunksOf(p);
-  const int wanted = device.num_sms * (chunks >= 48 ? 90 : 45) / 100;
+  const int wanted = device.num_sms * (chunks >= 24 ? 90 : 70) / 100;
   WideCut cut;
   while (tiles * cut.splits < wanted && cut.splits < kMaxCluster && chunks >= 12 * cut.splits) {
     cut.splits *= 2;
@@ -86,9 +97,9 @@ WideCut UsualCut(const LinearParams& p, const SkinnyDevice& device) {
 
 }  // namespace
 
-bool IsWideCut(const WideCut& cut) {
-  return (cut.groups == 1 || cut.groups == 2) && cut.splits >= 1 && cut.splits <= kMaxCluster &&
-         (cut.splits & (cut.splits - 1)) == 0;
+bool IsWideCut(const WideCut& cut, int32_t num_rows) {
+  return cut.groups >= 1 && cut.groups <= (num_rows <= kMaxTokensOfThree ? 3 : 2) &&
+         cut.splits >= 1 && cut.splits <= kMaxCluster && (cut.splits & (cut.splits - 1)) == 0;
 }
 
 bool WideTakes(const LinearParams& p) {
@@ -104,9 +115,10 @@ std::vector<WideCut> WideCuts(const LinearParams& p, const SkinnyDevice& device)
   const WideCut usual = UsualCut(p, device);
   std::vector<WideCut> cuts = {usual};
   const int chunks = ChunksOf(p);
-  for (int groups = 1; groups <= 2; ++groups) {
+  for (int groups = 1; groups <= 3; ++groups) {
     for (int splits = 1; splits <= kMaxCluster; splits *= 2) {
       const int blocks = DivideUp(p.n, groups * kWideGroupRows) * splits;
+      if (groups == 3 && !SuitsThreeGroups(p, splits, device)) continue;
       const bool is_usual = groups == usual.groups && splits == usual.splits;
       const bool is_small = chunks < 2 * splits || blocks > 2 * device.num_sms;
       if (!is_usual && (splits == 1 || !is_small)) cuts.push_back({groups, splits});
@@ -123,7 +135,8 @@ cudaError_t PrepareWide(const SkinnyDevice& device) {
       p.dtype = dtype;
       p.w_scales = is_fp8 ? &some_scale : nullptr;
       for (const int tokens : kTokenTiles) {
-        for (const int groups : {1, 2}) {
+        for (const int groups : {1, 2, 3}) {
+          if (groups == 3 && tokens > kMaxTokensOfThree) continue;
           const cudaError_t error = cudaFuncSetAttribute(
               KernelFor(p, tokens, groups), cudaFuncAttributeMaxDynamicSharedMemorySize,
               device.shared_bytes);
@@ -138,7 +151,7 @@ cudaError_t PrepareWide(const SkinnyDevice& device) {
 cudaError_t WideLinear(const LinearParams& p, const WideCut& cut, const SkinnyDevice& device,
                        cudaStream_t stream) {
   const int chunks = ChunksOf(p);
-  if (!WideTakes(p) || !IsWideCut(cut)) return cudaErrorInvalidValue;
+  if (!WideTakes(p) || !IsWideCut(cut, p.num_rows)) return cudaErrorInvalidValue;
   const int tokens = TokensOf(p.num_rows);
   const int rows = cut.groups * kWideGroupRows;
   WideArgs args = {};
@@ -158,15 +171,18 @@ cudaError_t WideLinear(const LinearParams& p, const WideCut& cut, const SkinnyDe
   args.num_splits = cut.splits;
   args.is_y_f32 = p.is_y_f32;
   args.silu_mul = p.silu_mul;
+  const dim3 grid(DivideUp(p.n, rows) * cut.splits, DivideUp(p.num_rows, tokens));
+  const bool is_alone = static_cast<int64_t>(grid.x) * grid.y <= device.num_sms;
   uint32_t bytes = 0;
-  args.num_stages = StagesFor(device, tokens, cut.groups, DivideUp(chunks, cut.splits), &bytes);
+  args.num_stages =
+      StagesFor(device, tokens, cut.groups, DivideUp(chunks, cut.splits), is_alone, &bytes);
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim = {static_cast<unsigned>(cut.splits), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(DivideUp(p.n, rows) * cut.splits, DivideUp(p.num_rows, tokens));
+  config.gridDim = grid;
   config.blockDim = dim3(cut.groups * 128 + 32);
   config.dynamicSmemBytes = bytes;
   config.stream = stream;

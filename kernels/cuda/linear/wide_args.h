@@ -37,7 +37,8 @@ struct WideArgs {
 
 using WideKernel = void (*)(WideArgs);
 
-// Instances by tokens of a tile (16, 32, 64, 128, 256) and warpgroups (1, 2); null for others.
+// Instances by tokens of a tile (16, 32, 64, 128, 256) and warpgroups (1, 2, up to 128 tokens 3);
+// null for others.
 WideKernel WideBf16(int tokens, int groups);
 WideKernel WideF16(int tokens, int groups);
 WideKernel WideBf16Fp8(int tokens, int groups);

@@ -1,7 +1,7 @@
-// The wide kernel (see wide.h). One warp copies boxes of weights and tokens into a ring, one or two
-// warpgroups multiply 64 weight rows each by all tokens of the tile. The blocks of a cluster share
-// a tile: each sums over a part of k, and each then adds the parts of all for some of the tokens.
-// The weights of the first stages are asked for before the producers of x have ended.
+// The wide kernel (see wide.h). One warp copies boxes of weights and tokens into a ring, one to
+// three warpgroups multiply 64 weight rows each by all tokens of the tile. The blocks of a cluster
+// share a tile: each sums over a part of k, and each then adds the parts of all for some of the
+// tokens. The weights of the first stages are asked for before the producers of x have ended.
 #pragma once
 
 #include <type_traits>
@@ -15,11 +15,12 @@
 
 namespace mili::kernels::cuda {
 
-template <typename ElementType, typename OutType, int kTokensOfTile, int kGroups>
+template <typename ElementType, typename OutType, int kTokensOfTile, int kGroupsOfTile>
 struct WideTile {
   using Element = ElementType;
   using Out = OutType;
   static constexpr int kTokens = kTokensOfTile;
+  static constexpr int kGroups = kGroupsOfTile;
   static constexpr int kChunk = kWideChunkBytes / (std::is_same_v<Element, E4m3> ? 1 : 2);
   static constexpr int kRows = kGroups * kWideGroupRows;
   static constexpr int kPiece = kTokens >= 128 ? 128 : kTokens >= 64 ? 64 : 16;  // of one product
@@ -161,7 +162,7 @@ __device__ __forceinline__ void MultiplyTile(const WideArgs& a, const WideBlock&
 }
 
 template <typename Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 ? 1 : 2)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 || Tile::kGroups > 2 ? 1 : 2)
     WideLinearKernel(const __grid_constant__ WideArgs a) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(1024) char shared[];
@@ -190,22 +191,26 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kTokens > 128 ? 1 : 2)
 // The table of instances of one pair of types.
 template <typename Element, typename Out>
 WideKernel WideInstance(int tokens, int groups) {
-  const auto of = [groups](WideKernel one, WideKernel two) {
-    return groups == 1 ? one : groups == 2 ? two : nullptr;
+  const auto of = [groups](WideKernel one, WideKernel two, WideKernel three = nullptr) {
+    return groups == 1 ? one : groups == 2 ? two : groups == 3 ? three : nullptr;
   };
   switch (tokens) {
     case 16:
       return of(WideLinearKernel<WideTile<Element, Out, 16, 1>>,
-                WideLinearKernel<WideTile<Element, Out, 16, 2>>);
+                WideLinearKernel<WideTile<Element, Out, 16, 2>>,
+                WideLinearKernel<WideTile<Element, Out, 16, 3>>);
     case 32:
       return of(WideLinearKernel<WideTile<Element, Out, 32, 1>>,
-                WideLinearKernel<WideTile<Element, Out, 32, 2>>);
+                WideLinearKernel<WideTile<Element, Out, 32, 2>>,
+                WideLinearKernel<WideTile<Element, Out, 32, 3>>);
     case 64:
       return of(WideLinearKernel<WideTile<Element, Out, 64, 1>>,
-                WideLinearKernel<WideTile<Element, Out, 64, 2>>);
+                WideLinearKernel<WideTile<Element, Out, 64, 2>>,
+                WideLinearKernel<WideTile<Element, Out, 64, 3>>);
     case 128:
       return of(WideLinearKernel<WideTile<Element, Out, 128, 1>>,
-                WideLinearKernel<WideTile<Element, Out, 128, 2>>);
+                WideLinearKernel<WideTile<Element, Out, 128, 2>>,
+                WideLinearKernel<WideTile<Element, Out, 128, 3>>);
     case 256:
       return of(WideLinearKernel<WideTile<Element, Out, 256, 1>>,
                 WideLinearKernel<WideTile<Element, Out, 256, 2>>);

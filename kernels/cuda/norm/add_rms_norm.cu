@@ -13,8 +13,8 @@ __global__ void AddRmsNormKernel(const AddRmsNormParams p) {
   const int32_t num_vecs = p.hidden_size / kVec;
   uint4 weight[kVecs];
   LoadRow(p.weight, 0, num_vecs, weight);  // depends on no kernel before
-  WaitForProducers();
   LetDependentsStart();
+  WaitForProducers();
   const int64_t row = blockIdx.x;
   const int64_t from = p.row_idxs != nullptr ? p.row_idxs[row] : row;
   uint4 residual[kVecs] = {};

@@ -10,8 +10,8 @@ namespace {
 template <typename T, int kVecs>
 __global__ void QuantizeFp8Kernel(const QuantizeFp8Params p) {
   __shared__ uint32_t scratch[32];
-  WaitForProducers();
   LetDependentsStart();
+  WaitForProducers();
   const int32_t num_vecs = p.size / kVec;
   const auto* in = static_cast<const uint4*>(p.in) + blockIdx.x * (p.in_stride / kVec);
   float v[kVecs][kVec];

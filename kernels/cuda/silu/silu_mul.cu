@@ -20,8 +20,8 @@ __device__ __forceinline__ void SiluMulVec(uint4 gate_bits, uint4 up_bits, float
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) SiluMulKernel(const SiluMulParams p) {
-  WaitForProducers();
   LetDependentsStart();
+  WaitForProducers();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= static_cast<int64_t>(p.num_tokens) * (p.size / kVec)) return;
   const auto* in = static_cast<const uint4*>(p.gate_up);
@@ -34,8 +34,8 @@ __global__ void __launch_bounds__(kThreads) SiluMulKernel(const SiluMulParams p)
 template <typename T, int kVecs>
 __global__ void __launch_bounds__(1024) SiluMulFp8Kernel(const SiluMulParams p) {
   __shared__ uint32_t scratch[32];
-  WaitForProducers();
   LetDependentsStart();
+  WaitForProducers();
   const int32_t num_vecs = p.size / kVec;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * num_vecs;
   const auto* in = static_cast<const uint4*>(p.gate_up) + 2 * first;

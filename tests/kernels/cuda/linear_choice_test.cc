@@ -56,17 +56,32 @@ TEST_F(LinearChoice, LeavesOtherDevicesToTheLibrary) {
 }
 
 TEST_F(LinearChoice, TakesWhatWasTimed) {
-  Tune(Params(64), {LinearKernel::kLibrary, {7}, 4.0f});
-  EXPECT_EQ(Chosen(Params(64)).algo[0], 7u);
-  EXPECT_EQ(Chosen(Params(32)).algo[0], 7u);
-  EXPECT_EQ(Chosen(Params(31)).kernel, LinearKernel::kWide);
+  Tune(Params(160), {LinearKernel::kLibrary, {7}, 4.0f});
+  EXPECT_EQ(Chosen(Params(160)).algo[0], 7u);
+  EXPECT_EQ(Chosen(Params(80)).algo[0], 7u);
+  EXPECT_EQ(Chosen(Params(79)).algo[0], 0u);
   Tune(Params(1024), {LinearKernel::kWide, {2, 4}, 4.0f});
   EXPECT_EQ(CutOf(Chosen(Params(1000))).splits, 4);
 }
 
+TEST_F(LinearChoice, LeavesFewRowsToTheRuleButForLogits) {
+  for (const int32_t rows : {64, 128}) Tune(Params(rows), {LinearKernel::kLibrary, {7}, 4.0f});
+  EXPECT_EQ(Chosen(Params(64)).kernel, LinearKernel::kWide);
+  EXPECT_EQ(Chosen(Params(65)).kernel, LinearKernel::kLibrary);
+  Tune(GateUp(128, true), {LinearKernel::kWide, {1, 1}, 8.0f});
+  Tune(GateUp(128, false), {LinearKernel::kLibrary, {}, 1.0f});
+  EXPECT_TRUE(choice_.IsFasterFused(GateUp(64, true)));
+  LinearParams logits = Params(64);
+  logits.is_y_f32 = true;
+  Tune(logits, {LinearKernel::kLibrary, {7}, 4.0f});
+  EXPECT_EQ(Chosen(logits).algo[0], 7u);
+}
+
 TEST_F(LinearChoice, DoesNotTakeWhatCannotRun) {
-  Tune(Params(64), {LinearKernel::kWide, {3, 5}, 4.0f});
-  EXPECT_TRUE(IsWideCut(CutOf(Chosen(Params(64)))));
+  Tune(Params(96), {LinearKernel::kWide, {3, 5}, 4.0f});
+  EXPECT_EQ(Chosen(Params(96)).kernel, LinearKernel::kLibrary);
+  Tune(Params(256), {LinearKernel::kWide, {3, 1}, 4.0f});
+  EXPECT_EQ(Chosen(Params(256)).kernel, LinearKernel::kLibrary);
   Tune(Params(512), {LinearKernel::kSkinny, {}, 4.0f});
   EXPECT_EQ(Chosen(Params(512)).kernel, LinearKernel::kLibrary);
 }
@@ -141,7 +156,7 @@ TEST_F(LinearChoice, FusesSiluWithManyRowsThatFillTheTiles) {
   }
 }
 
-TEST_F(LinearChoice, GivesHalfOfTheMultiprocessorsABlockOfTheWideKernel) {
+TEST_F(LinearChoice, GivesMostMultiprocessorsABlockOfTheWideKernel) {
   // 16 tiles of 64 rows.
   const WideCut cut = WideCuts(Params(64), kH100).front();
   EXPECT_EQ(cut.groups, 1);
@@ -149,10 +164,19 @@ TEST_F(LinearChoice, GivesHalfOfTheMultiprocessorsABlockOfTheWideKernel) {
   LinearParams longer = Params(64);
   longer.k = 3072;
   EXPECT_EQ(WideCuts(longer, kH100).front().splits, 8);
+  // 128 tiles of 192 rows for 132 multiprocessors.
   LinearParams large = Params(128);
   large.n = 24576;
+  EXPECT_EQ(WideCuts(large, kH100).front().groups, 3);
+  large.n = 28672;
   EXPECT_EQ(WideCuts(large, kH100).front().groups, 2);
-  for (const WideCut& each : WideCuts(Params(64), kH100)) EXPECT_TRUE(IsWideCut(each));
+  large.n = 24576;
+  large.num_rows = 129;
+  EXPECT_EQ(WideCuts(large, kH100).front().groups, 2);
+  for (const int32_t rows : {64, 128, 256}) {
+    large.num_rows = rows;
+    for (const WideCut& each : WideCuts(large, kH100)) EXPECT_TRUE(IsWideCut(each, rows)) << rows;
+  }
 }
 
 }  // namespace

@@ -176,6 +176,18 @@ k::Fp8Rows CudaModel::Fp8Output() const {
   return TakesFp8Rows() ? k::Fp8Rows{ws_.fp8_rows, ws_.fp8_scales} : k::Fp8Rows{};
 }
 
+absl::Status CudaModel::Quantize(const void* rows, int64_t size) {
+  if (!TakesFp8Rows()) return absl::OkStatus();
+  return gpu::QuantizeFp8({.dtype = dtype_,
+                           .in = rows,
+                           .in_stride = size,
+                           .num_rows = shape_.num_tokens,
+                           .size = static_cast<int32_t>(size),
+                           .out = Fp8Output(),
+                           .pdl = pdl_},
+                          stream_);
+}
+
 absl::Status CudaModel::AddProduct(const void* x, int64_t k, const void* w, const float* w_scales) {
   const int64_t n = options_.config.hidden_size;
   return gpu::Linear(*linear_,
@@ -306,16 +318,7 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
 absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {
   const ModelConfig& config = options_.config;
   const CudaLayerWeights& layer = weights_.layers()[layer_idx];
-  if (TakesFp8Rows()) {
-    MILI_RETURN_IF_ERROR(gpu::QuantizeFp8({.dtype = dtype_,
-                                           .in = ws_.attention,
-                                           .in_stride = config.q_size(),
-                                           .num_rows = shape_.num_tokens,
-                                           .size = static_cast<int32_t>(config.q_size()),
-                                           .out = Fp8Output(),
-                                           .pdl = pdl_},
-                                          stream_));
-  }
+  MILI_RETURN_IF_ERROR(Quantize(ws_.attention, config.q_size()));
   return AddProduct(ws_.attention, config.q_size(), layer.o, layer.o_scales);
 }
 
@@ -324,8 +327,7 @@ k::LinearParams CudaModel::GateUpParams(uint32_t layer_idx) const {
   const CudaLayerWeights& layer = weights_.layers()[layer_idx];
   k::LinearParams params = NormedProduct(layer.post_attention_norm, layer.gate_up,
                                          layer.gate_up_scales, 2 * size, ws_.gate_up);
-  // SiLU has to be apart where it makes fp8 rows.
-  if (!TakesFp8Rows() && linear_->FusesSiluMul(params)) {
+  if (linear_->FusesSiluMul(params)) {
     params.silu_mul = true;
     params.y = ws_.activation;
     params.y_stride = size;
@@ -338,7 +340,9 @@ absl::Status CudaModel::GateUp(uint32_t layer_idx) {
 }
 
 absl::Status CudaModel::SiluMul(uint32_t layer_idx) {
-  if (GateUpParams(layer_idx).silu_mul) return absl::OkStatus();  // done with the product
+  if (GateUpParams(layer_idx).silu_mul) {  // done with the product
+    return Quantize(ws_.activation, options_.config.intermediate_size);
+  }
   return gpu::SiluMul({.dtype = dtype_,
                        .gate_up = ws_.gate_up,
                        .num_tokens = shape_.num_tokens,

@@ -73,6 +73,8 @@ class CudaModel final : private LayerOps {
   absl::Status Down(uint32_t layer_idx) override;
 
   absl::Status Norm(const void* weight);
+  // Makes e4m3 rows of the step's 16-bit ones, [num_tokens, size], where products take those.
+  absl::Status Quantize(const void* rows, int64_t size);
   // residual += x w^T over the step's tokens.
   absl::Status AddProduct(const void* x, int64_t k, const void* w, const float* w_scales);
   // Whether products take e4m3 rows, made by the ops before them: fp8 weights and many tokens.

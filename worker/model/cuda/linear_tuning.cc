@@ -17,9 +17,7 @@ namespace k = gpu::k;
 
 constexpr char kFileName[] = "linear-tuning.txt";
 
-// Rows that are tuned, the most useful first. A choice serves fewer rows too, down to half. Below
-// 16 the untuned choice is the better one: alone, a kernel does not show what it gains by starting
-// while the one ahead ends.
+// Rows that are tuned, the most useful first. A choice serves fewer rows too, down to half.
 constexpr int32_t kRows[] = {2048, 64, 256, 1024, 32, 128, 512, 48, 96, 192};
 
 // The products of a model, each with the weights of all layers to take turns.
@@ -31,7 +29,8 @@ class Requests {
 
   std::vector<k::LinearTuneRequest> All() {
     for (const int32_t rows : kRows) {
-      if (static_cast<uint32_t>(rows) <= plan_.max_num_batched_tokens) AddLayer(rows);
+      const bool is_timed = rows > k::kMaxUntimedRows || !pdl_;
+      if (is_timed && static_cast<uint32_t>(rows) <= plan_.max_num_batched_tokens) AddLayer(rows);
       if (static_cast<uint32_t>(rows) <= plan_.max_num_seqs) AddHead(rows);
     }
     return std::move(requests_);
