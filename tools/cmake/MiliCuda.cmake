@@ -7,6 +7,11 @@ set(CMAKE_CUDA_ARCHITECTURES ${MILI_CUDA_ARCHITECTURES})
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 if(NOT CMAKE_CUDA_COMPILER)
   find_program(CMAKE_CUDA_COMPILER nvcc HINTS $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "The presets cuda and cuda-release need nvcc of a CUDA toolkit 13, which is "
+                        "neither on PATH nor in CUDA_HOME/bin nor in /usr/local/cuda/bin; a GPU is "
+                        "not needed to build. Without CUDA: cmake --preset cpu.")
+  endif()
 endif()
 if(MILI_CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
