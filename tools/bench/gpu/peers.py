@@ -90,11 +90,11 @@ def row_of(model, key, value, on_gpu, device=None):
 
 
 def table(rows):
-    lines = [f"{'model':<8} {'what':<31} {'value':>10} {'unit':<6} {'of limit':>8} {'peer':>10} "
+    lines = [f"{'model':<10} {'what':<31} {'value':>10} {'unit':<6} {'of limit':>8} {'peer':>10} "
              f"{'over peer':>9} {'aim':>8}"]
     for row in rows:
         value = row["value"]
-        line = f"{row['model']:<8} {row['what']:<31} " + (
+        line = f"{row['model']:<10} {row['what']:<31} " + (
             f"{value:>10.0f}" if value >= 1000 else f"{value:>10.3f}") + f" {row['unit']:<6}"
         if "peer" in row:
             limit = f"{100 * row['of_limit']:.0f} %" if "of_limit" in row else "-"
