@@ -159,13 +159,13 @@ class Cache {
 void BenchDecode(const AttentionShape& shape, const std::string& name,
                  const std::vector<int32_t>& lens, int num_sms) {
   const Cache cache(shape, lens, 256);
-  const int32_t num_ctas = DecodeCtas(num_sms);
-  std::vector<int32_t> plan(DecodePlanInts(num_ctas));
-  PlanDecode(lens.data(), static_cast<int32_t>(lens.size()), shape.num_kv_heads, num_ctas,
-             plan.data());
+  const DecodeGrid grid =
+      DecodeGridOf(static_cast<int32_t>(lens.size()), shape.num_kv_heads, DecodeCtas(num_sms));
+  std::vector<int32_t> plan(DecodePlanInts(grid.num_ctas));
+  PlanDecode(lens.data(), static_cast<int32_t>(lens.size()), shape.num_kv_heads, grid, plan.data());
   const Buffer device_plan(plan);
-  const Buffer workspace(DecodeWorkspaceBytes(shape, num_ctas));
-  Must(cudaMemset(workspace.data(), 0, DecodeWorkspaceBytes(shape, num_ctas)));
+  const Buffer workspace(DecodeWorkspaceBytes(shape, grid.num_ctas));
+  Must(cudaMemset(workspace.data(), 0, DecodeWorkspaceBytes(shape, grid.num_ctas)));
   const int64_t width = int64_t{shape.num_heads + 2 * shape.num_kv_heads} * shape.head_dim;
   Buffer q(lens.size() * static_cast<size_t>(width) * 2);
   q.FillRandom(shape.dtype);
@@ -178,7 +178,7 @@ void BenchDecode(const AttentionShape& shape, const std::string& name,
   params.out_stride = int64_t{shape.num_heads} * shape.head_dim;
   params.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   params.plan = static_cast<const int32_t*>(device_plan.data());
-  params.num_ctas = num_ctas;
+  params.grid = grid;
   params.workspace = workspace.data();
   const double bytes = 4.0 * shape.num_kv_heads * shape.head_dim *
                        std::accumulate(lens.begin(), lens.end(), int64_t{0});

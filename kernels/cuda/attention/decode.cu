@@ -8,9 +8,9 @@ template <typename E, int kHeadDim>
 cudaError_t LaunchForGroup(const DecodeArgs& args, const DecodeAttentionParams& params,
                            cudaStream_t stream) {
   if (args.group > kHeadsPerTile) {
-    return LaunchDecode<E, kHeadDim, 2>(args, params.num_ctas, params.pdl, stream);
+    return LaunchDecode<E, kHeadDim, 2>(args, params.grid, params.pdl, stream);
   }
-  return LaunchDecode<E, kHeadDim, 1>(args, params.num_ctas, params.pdl, stream);
+  return LaunchDecode<E, kHeadDim, 1>(args, params.grid, params.pdl, stream);
 }
 
 template <typename E>
@@ -29,7 +29,9 @@ size_t DecodeWorkspaceBytes(const AttentionShape& shape, int32_t num_ctas) {
 
 cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t stream) {
   const AttentionShape& shape = params.shape;
-  if (!IsSupported(shape) || params.num_ctas <= 0 || params.plan == nullptr ||
+  const bool is_grid =
+      params.grid.num_warps == kDecodeWarps || params.grid.num_warps == kManyDecodeWarps;
+  if (!IsSupported(shape) || !is_grid || params.grid.num_ctas <= 0 || params.plan == nullptr ||
       params.workspace == nullptr) {
     return cudaErrorInvalidValue;
   }

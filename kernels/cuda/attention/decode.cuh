@@ -1,8 +1,7 @@
 // Decode attention by the step's plan (plan.h), for any number and lengths of sequences. A CTA
-// walks through its share of the KV; each of its four warps takes one page of every block of 64
-// tokens. What a share leaves unfinished goes to the workspace as a part. The share in which a
-// sequence and head ends puts its parts together; it waits for CTAs before its own only, and those
-// run or have run.
+// walks through its share of the KV; each of its warps takes one page of every block. What a share
+// leaves unfinished goes to the workspace as a part. The share in which a sequence and head ends
+// puts its parts together; it waits for CTAs before its own only, and those run or have run.
 #pragma once
 
 #include "kernels/cuda/attention/decode_pages.cuh"
@@ -10,12 +9,15 @@
 
 namespace mili::kernels::cuda {
 
-template <typename E, int kHeadDim, int kTiles>
-struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
-  using Base = DecodePages<E, kHeadDim, kTiles>;
+template <typename E, int kHeadDim, int kTiles, int kWarps>
+struct DecodeCta : DecodePages<E, kHeadDim, kTiles, kWarps> {
+  using Base = DecodePages<E, kHeadDim, kTiles, kWarps>;
+  using Base::kBlock;
   using Base::kStages;
+  using Base::kThreads;
   using Base::p;
   using Base::warp;
+  using Place = Cursor<kBlock>;
 
   // Parts pass from CTA to CTA while both run. They are read as soon as their words are not zero,
   // so a zero is written as its negative.
@@ -40,16 +42,16 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
   }
   __device__ __forceinline__ static bool IsThere(float x) { return __float_as_uint(x) != 0; }
 
-  __device__ __forceinline__ int NumKeys(const Cursor& at) const {
-    return at.len - (at.block * kDecodeWarps + warp) * kPageTokens;
+  __device__ __forceinline__ int NumKeys(const Place& at) const {
+    return at.len - (at.block * kWarps + warp) * kPageTokens;
   }
-  __device__ __forceinline__ int32_t PageOf(const Cursor& at) const {
+  __device__ __forceinline__ int32_t PageOf(const Place& at) const {
     if (NumKeys(at) <= 0) return 0;
     return __ldg(p.page_table + static_cast<int64_t>(at.seq) * p.page_table_stride +
-                 at.block * kDecodeWarps + warp);
+                 at.block * kWarps + warp);
   }
 
-  __device__ __forceinline__ void StorePair(const Cursor& at, int head, int element, float o0,
+  __device__ __forceinline__ void StorePair(const Place& at, int head, int element, float o0,
                                             float o1, float sum) {
     const float inverse = 1.0f / sum;
     *reinterpret_cast<uint32_t*>(this->OutputOf(at.seq, at.kv_head, head, element)) =
@@ -63,7 +65,7 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
 
   // Ends the current sequence and head in this share. `flat` is the current block's place in the
   // step's list, `begin` that of the share's first.
-  __device__ __forceinline__ void Finish(const Cursor& at, int32_t flat, int32_t begin) {
+  __device__ __forceinline__ void Finish(const Place& at, int32_t flat, int32_t begin) {
     const bool begins_here = flat - at.block >= begin;
     const bool is_whole = begins_here && at.block + 1 == at.num_blocks;
     float* part = PartOf(static_cast<int32_t>(blockIdx.x), begins_here);
@@ -89,10 +91,10 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
 
   // Puts the parts of the shares from `first` to this one together, kAtOnce at once: a thread four
   // elements of a head. A word of a part that is still zero is on its way.
-  template <int kAtOnce>
-  __device__ __forceinline__ void Merge(const Cursor& at, int32_t first) {
+  __device__ __forceinline__ void Merge(const Place& at, int32_t first) {
+    constexpr int kAtOnce = 8;
     const int32_t last = static_cast<int32_t>(blockIdx.x);
-    for (int i = static_cast<int>(threadIdx.x); i < p.group * (kHeadDim / 4); i += kDecodeThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < p.group * (kHeadDim / 4); i += kThreads) {
       const int head = i / (kHeadDim / 4);
       float top = -INFINITY, sum = 0;
       float4 o = {0, 0, 0, 0};
@@ -140,7 +142,7 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     const int part_chunks = PartFloats(p.group, kHeadDim) / 4;
     for (int32_t c = first; c <= last; ++c) {
       auto* part = reinterpret_cast<float4*>(PartOf(c, c == first));
-      for (int i = static_cast<int>(threadIdx.x); i < part_chunks; i += kDecodeThreads) {
+      for (int i = static_cast<int>(threadIdx.x); i < part_chunks; i += kThreads) {
         part[i] = {0, 0, 0, 0};
       }
     }
@@ -152,11 +154,11 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     LetDependentsStart();
     // Nothing to do: makes room. One CTA stays, so that this launch cannot end before those ahead.
     if (share.num_blocks == 0 && blockIdx.x > 0) return;
-    Cursor at = {share.seq, share.kv_head, share.block, share.len,
-                 (share.len + kDecodeBlock - 1) / kDecodeBlock};
+    Place at = {share.seq, share.kv_head, share.block, share.len,
+                (share.len + kBlock - 1) / kBlock};
     // The first pages. All but those with a last token were written long before this launch.
-    constexpr int kFirst = kStages - 1;
-    Cursor loading = at;
+    constexpr int kFirst = Base::kPairs ? kStages : kStages - 1;
+    Place loading = at;
     int32_t pages[kFirst], heads[kFirst];
     int num_keys[kFirst];
 #pragma unroll
@@ -196,15 +198,28 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     // Whether this share ends what an earlier one began. It waits for the earlier ones last of all:
     // they, too, come to that sequence and head at their end.
     const bool merges = at.block > 0 && at.block + share.num_blocks >= at.num_blocks;
-    const Cursor first_unit = at;
+    const Place first_unit = at;
+    const auto next = [](int stage) { return stage + 1 == kStages ? 0 : stage + 1; };
     int stage = 0;
     for (int32_t i = 0; i < share.num_blocks; ++i) {
-      load_next(stage == 0 ? kStages - 1 : stage - 1);
-      WaitForCopies<kStages - 1>();
-      __syncwarp();
-      if (NumKeys(at) > 0) this->AddPage(stage, NumKeys(at));
-      __syncwarp();
-      stage = stage + 1 == kStages ? 0 : stage + 1;
+      if (!Base::kPairs) load_next(stage == 0 ? kStages - 1 : stage - 1);
+      if (Base::kPairs && i + 1 < share.num_blocks && NumKeys(at) > kBlock) {
+        WaitForCopies<kStages - 2>();
+        __syncwarp();
+        this->template AddPages<2>(stage, NumKeys(at));
+        __syncwarp();
+        load_next(stage);
+        stage = next(stage);
+        ++at.block;
+        ++i;
+      } else {
+        WaitForCopies<kStages - 1>();
+        __syncwarp();
+        if (NumKeys(at) > 0) this->template AddPages<1>(stage, NumKeys(at));
+        __syncwarp();
+      }
+      if (Base::kPairs) load_next(stage);
+      stage = next(stage);
       const bool is_last = i + 1 == share.num_blocks;
       const bool ends = at.block + 1 == at.num_blocks;
       if (is_last || ends) Finish(at, begin + i, begin);
@@ -214,37 +229,44 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles> {
     }
     if (!merges) return;
     const int32_t first = ShareOf(begin - first_unit.block, plan.total_blocks, plan.num_active);
-    if (static_cast<int32_t>(blockIdx.x) - first < 4) {
-      Merge<4>(first_unit, first);
-    } else {
-      Merge<16 / kTiles>(first_unit, first);
-    }
+    Merge(first_unit, first);
   }
 };
 
-template <typename E, int kHeadDim, int kTiles>
-__global__ void __launch_bounds__(kDecodeThreads, kTiles == 1 ? kDecodeCtasPerSm : 1)
+template <typename E, int kHeadDim, int kTiles, int kWarps>
+__global__ void __launch_bounds__(32 * kWarps, kTiles == 1 ? kDecodeCtasPerSm : 1)
     DecodeKernel(const __grid_constant__ DecodeArgs p) {
-  using Cta = DecodeCta<E, kHeadDim, kTiles>;
-  extern __shared__ __align__(16) uint8_t bytes[];
+  using Cta = DecodeCta<E, kHeadDim, kTiles, kWarps>;
+  extern __shared__ __align__(1024) uint8_t bytes[];
   Cta cta = {{p, *reinterpret_cast<typename Cta::Shared*>(bytes)}};
   cta.Run();
 }
 
 // One instance a type and head size, each in a source of its own.
 template <typename E, int kHeadDim, int kTiles>
-cudaError_t LaunchDecode(const DecodeArgs& args, int32_t num_ctas, bool pdl, cudaStream_t stream);
+cudaError_t LaunchDecode(const DecodeArgs& args, const DecodeGrid& grid, bool pdl,
+                         cudaStream_t stream);
 
-template <typename E, int kHeadDim, int kTiles>
-cudaError_t LaunchDecodeHere(const DecodeArgs& args, int32_t num_ctas, bool pdl,
+template <typename E, int kHeadDim, int kTiles, int kWarps>
+cudaError_t LaunchDecodeCtas(const DecodeArgs& args, int32_t num_ctas, bool pdl,
                              cudaStream_t stream) {
-  const auto kernel = &DecodeKernel<E, kHeadDim, kTiles>;
-  constexpr int kSharedBytes = sizeof(typename DecodeCta<E, kHeadDim, kTiles>::Shared);
+  const auto kernel = &DecodeKernel<E, kHeadDim, kTiles, kWarps>;
+  constexpr int kSharedBytes = sizeof(typename DecodeCta<E, kHeadDim, kTiles, kWarps>::Shared);
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
-  return Launch(kernel, dim3(static_cast<unsigned>(num_ctas)), dim3(kDecodeThreads), kSharedBytes,
-                pdl, stream, args);
+  return Launch(kernel, dim3(static_cast<unsigned>(num_ctas)), dim3(32 * kWarps), kSharedBytes, pdl,
+                stream, args);
+}
+
+template <typename E, int kHeadDim, int kTiles>
+cudaError_t LaunchDecodeHere(const DecodeArgs& args, const DecodeGrid& grid, bool pdl,
+                             cudaStream_t stream) {
+  if (grid.num_warps == kManyDecodeWarps) {
+    return LaunchDecodeCtas<E, kHeadDim, kTiles, kManyDecodeWarps>(args, grid.num_ctas, pdl,
+                                                                   stream);
+  }
+  return LaunchDecodeCtas<E, kHeadDim, kTiles, kDecodeWarps>(args, grid.num_ctas, pdl, stream);
 }
 
 }  // namespace mili::kernels::cuda

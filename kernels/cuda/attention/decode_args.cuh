@@ -30,13 +30,14 @@ __host__ __device__ inline int32_t PartFloats(int32_t group, int32_t head_dim) {
 }
 
 // A place in the step's list of blocks.
+template <int kBlock>
 struct Cursor {
   int32_t seq, kv_head, block;
   int32_t len, num_blocks;  // of seq
 
   __device__ __forceinline__ void EnterSequence(const int32_t* context_lens) {
     len = context_lens[seq];
-    num_blocks = (len + kDecodeBlock - 1) / kDecodeBlock;
+    num_blocks = (len + kBlock - 1) / kBlock;
   }
   // Not to be called at the last block of the step.
   __device__ __forceinline__ void Advance(const DecodeArgs& p) {

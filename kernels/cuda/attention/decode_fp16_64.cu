@@ -3,15 +3,15 @@
 namespace mili::kernels::cuda {
 
 template <>
-cudaError_t LaunchDecode<F16, 64, 1>(const DecodeArgs& args, int32_t num_ctas, bool pdl,
+cudaError_t LaunchDecode<F16, 64, 1>(const DecodeArgs& args, const DecodeGrid& grid, bool pdl,
                                      cudaStream_t stream) {
-  return LaunchDecodeHere<F16, 64, 1>(args, num_ctas, pdl, stream);
+  return LaunchDecodeHere<F16, 64, 1>(args, grid, pdl, stream);
 }
 
 template <>
-cudaError_t LaunchDecode<F16, 64, 2>(const DecodeArgs& args, int32_t num_ctas, bool pdl,
+cudaError_t LaunchDecode<F16, 64, 2>(const DecodeArgs& args, const DecodeGrid& grid, bool pdl,
                                      cudaStream_t stream) {
-  return LaunchDecodeHere<F16, 64, 2>(args, num_ctas, pdl, stream);
+  return LaunchDecodeHere<F16, 64, 2>(args, grid, pdl, stream);
 }
 
 }  // namespace mili::kernels::cuda

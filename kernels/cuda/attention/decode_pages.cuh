@@ -5,36 +5,40 @@
 #pragma once
 
 #include "kernels/cuda/attention/decode_args.cuh"
+#include "kernels/cuda/common/cache_hint.cuh"
 #include "kernels/cuda/common/cp_async.cuh"
 #include "kernels/cuda/common/mma.cuh"
 
 namespace mili::kernels::cuda {
 
-inline constexpr int kDecodeWarps = 4;
-inline constexpr int kDecodeThreads = kDecodeWarps * 32;
 inline constexpr int kHeadsPerTile = 8;
 
-template <typename E, int kHeadDim, int kTiles>
+template <typename E, int kHeadDim, int kTiles, int kWarps>
 struct DecodePages {
   using Element = typename E::Type;
   static constexpr int kChunks = kHeadDim / 8;  // of 16 bytes, in a row
   static constexpr int kSteps = kHeadDim / 16;
   static constexpr int kTileBytes = kPageTokens * kHeadDim * 2;  // K or V of a page
-  static constexpr int kStages = kHeadDim == 128 ? 3 : 6;
+  static constexpr int kThreads = kWarps * 32;
+  static constexpr int kBlock = DecodeBlock(kWarps);
+  static constexpr bool kPairs = kWarps == kManyDecodeWarps;
+  static constexpr int kStages = (kPairs ? 2 : 3) * (128 / kHeadDim);
   static constexpr int kRowFloats =
       kHeadDim + 4;  // of Shared::o; keeps its writes free of conflicts
 
   struct Shared {
-    uint4 ring[kDecodeWarps][kStages][2][kTileBytes / 16];
-    float o[kDecodeWarps][kHeadsPerTile][kRowFloats];
-    float m[kDecodeWarps][kHeadsPerTile];
-    float l[kDecodeWarps][kHeadsPerTile];
+    uint4 ring[kWarps][kStages][2][kTileBytes / 16];
+    float o[kWarps][kHeadsPerTile][kRowFloats];
+    float m[kWarps][kHeadsPerTile];
+    float l[kWarps][kHeadsPerTile];
   };
 
   const DecodeArgs& p;
   Shared& shared;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  // All KV of a step is more than the L2 holds; what stays there is what all layers use, and code.
+  const uint64_t policy = EvictFirst();
 
   // The softmax of one warp's keys of the current sequence and head. Lane l holds query heads
   // 8 * tile + 2 * (l % 4) and the next.
@@ -43,9 +47,12 @@ struct DecodePages {
   float m[kTiles][2];
   float l[kTiles][2];  // of this lane's keys only
 
+  // Where a chunk of a tile lies. Tiles begin at multiples of a row, so the place of a chunk whose
+  // number differs in some bits (ChunkBits) is found by flipping them.
   __device__ __forceinline__ static uint32_t Swizzled(int row, int chunk) {
     return static_cast<uint32_t>(row * kChunks + (chunk ^ (row & 7))) * 16;
   }
+  __device__ __forceinline__ static constexpr uint32_t ChunkBits(int chunk) { return chunk * 16; }
 
   // Starts the copy of a page of which num_keys are of the sequence; the tokens behind them become
   // zeros. Copies nothing for 0 or less.
@@ -54,19 +61,20 @@ struct DecodePages {
     const auto* k = static_cast<const Element*>(p.kv) + page * p.page_stride +
                     kv_head * (kPageTokens * kHeadDim);
     const auto* v = k + static_cast<int64_t>(p.num_kv_heads) * (kPageTokens * kHeadDim);
-    const uint32_t to = SharedAddress(shared.ring[warp][stage][0]);
+    constexpr int kRows = 32 / kChunks;  // that a warp copies at once
+    const int row = lane / kChunks;
+    const uint32_t to = SharedAddress(shared.ring[warp][stage][0]) + Swizzled(row, lane % kChunks);
+    k += lane * 8;
+    v += lane * 8;
 #pragma unroll
     for (int i = 0; i < kChunks / 2; ++i) {
-      const int chunk = i * 32 + lane;
-      const int row = chunk / kChunks;
-      CopyAsync16OrZero(to + Swizzled(row, chunk % kChunks), k + chunk * 8, row < num_keys);
+      CopyAsync16OrZero((to ^ ChunkBits(i * kRows % 8)) + i * 512, k + i * 256,
+                        row + i * kRows < num_keys, policy);
     }
 #pragma unroll
     for (int i = 0; i < kChunks / 2; ++i) {
-      const int chunk = i * 32 + lane;
-      const int row = chunk / kChunks;
-      CopyAsync16OrZero(to + kTileBytes + Swizzled(row, chunk % kChunks), v + chunk * 8,
-                        row < num_keys);
+      CopyAsync16OrZero((to ^ ChunkBits(i * kRows % 8)) + kTileBytes + i * 512, v + i * 256,
+                        row + i * kRows < num_keys, policy);
     }
   }
 
@@ -89,42 +97,64 @@ struct DecodePages {
     }
   }
 
-  // Adds the page in `stage`, of which num_keys (1 or more) are of the sequence.
-  __device__ __forceinline__ void AddPage(int stage, int num_keys) {
-    const uint32_t k_tile = SharedAddress(shared.ring[warp][stage][0]);
-    const uint32_t v_tile = k_tile + kTileBytes;
-    float s[kTiles][2][4] = {};  // two sums, to halve the chain of dependent products
+  // Adds the page in `stage` and with kPages == 2 also the one in the next stage, a block further
+  // on. num_keys: of the sequence, from the first page's beginning on; of the last page at least
+  // one.
+  template <int kPages>
+  __device__ __forceinline__ void AddPages(int stage, int num_keys) {
+    uint32_t tile[kPages];  // of K; V's is kTileBytes further on
+#pragma unroll
+    for (int g = 0; g < kPages; ++g) {
+      tile[g] = SharedAddress(shared.ring[warp][(stage + g) % kStages][0]);
+    }
+    const uint32_t k_at = Swizzled(lane % 16, lane / 16);
+    const uint32_t v_at = kTileBytes + Swizzled(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    float s[kTiles][kPages][2][4] = {};  // two sums, to halve the chain of dependent products
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      uint32_t a[4];
-      LoadMatrices(a, k_tile + Swizzled(lane % 16, 2 * i + lane / 16));
 #pragma unroll
-      for (int t = 0; t < kTiles; ++t) E::Mma(s[t][i % 2], a, q[t][i][0], q[t][i][1]);
+      for (int g = 0; g < kPages; ++g) {
+        uint32_t a[4];
+        LoadMatrices(a, (tile[g] + k_at) ^ ChunkBits(2 * i));
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) E::Mma(s[t][g][i % 2], a, q[t][i][0], q[t][i][1]);
+      }
     }
-    uint32_t probs[kTiles][2];
+    uint32_t probs[kTiles][kPages][2];
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
-      float scores[4];
+      float scores[kPages][4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int key = lane / 4 + (j / 2) * 8;
-        scores[j] = key < num_keys ? s[t][0][j] + s[t][1][j] : -INFINITY;
+      for (int g = 0; g < kPages; ++g) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int key = g * kBlock + lane / 4 + (j / 2) * 8;
+          scores[g][j] = key < num_keys ? s[t][g][0][j] + s[t][g][1][j] : -INFINITY;
+        }
       }
       float alpha[2];
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        float top = fmaxf(scores[j], scores[j + 2]);
+        float top = fmaxf(scores[0][j], scores[0][j + 2]);
+        if (kPages == 2) top = fmaxf(top, fmaxf(scores[kPages - 1][j], scores[kPages - 1][j + 2]));
 #pragma unroll
         for (int d = 4; d < 32; d *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
         top = fmaxf(top, m[t][j]);
         alpha[j] = Exp2((m[t][j] - top) * p.scale_log2);
         m[t][j] = top;
-        scores[j] = Exp2((scores[j] - top) * p.scale_log2);
-        scores[j + 2] = Exp2((scores[j + 2] - top) * p.scale_log2);
-        l[t][j] = l[t][j] * alpha[j] + scores[j] + scores[j + 2];
+        l[t][j] *= alpha[j];
+#pragma unroll
+        for (int g = 0; g < kPages; ++g) {
+          scores[g][j] = Exp2((scores[g][j] - top) * p.scale_log2);
+          scores[g][j + 2] = Exp2((scores[g][j + 2] - top) * p.scale_log2);
+          l[t][j] += scores[g][j] + scores[g][j + 2];
+        }
       }
-      probs[t][0] = TransposeMatrix(E::Pack(scores[0], scores[1]));
-      probs[t][1] = TransposeMatrix(E::Pack(scores[2], scores[3]));
+#pragma unroll
+      for (int g = 0; g < kPages; ++g) {
+        probs[t][g][0] = TransposeMatrix(E::Pack(scores[g][0], scores[g][1]));
+        probs[t][g][1] = TransposeMatrix(E::Pack(scores[g][2], scores[g][3]));
+      }
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) {
 #pragma unroll
@@ -133,11 +163,13 @@ struct DecodePages {
     }
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      uint32_t a[4];
-      LoadMatricesTransposed(a,
-                             v_tile + Swizzled(lane % 8 + lane / 16 * 8, 2 * i + (lane / 8) % 2));
 #pragma unroll
-      for (int t = 0; t < kTiles; ++t) E::Mma(o[t][i], a, probs[t][0], probs[t][1]);
+      for (int g = 0; g < kPages; ++g) {
+        uint32_t a[4];
+        LoadMatricesTransposed(a, (tile[g] + v_at) ^ ChunkBits(2 * i));
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) E::Mma(o[t][i], a, probs[t][g][0], probs[t][g][1]);
+      }
     }
   }
 
@@ -161,21 +193,20 @@ struct DecodePages {
     }
   }
 
-  // Adds up the four warps' sums of one tile and gives each pair of elements to
+  // Adds up the warps' sums of one tile and gives each pair of elements to
   // store(head of the group, element, o, o of the next element, m, l).
   template <typename Store>
   __device__ __forceinline__ void CombineTile(int t, Store store) {
     const int num_heads = min(p.group - t * kHeadsPerTile, kHeadsPerTile);
-    for (int i = static_cast<int>(threadIdx.x); i < num_heads * (kHeadDim / 2);
-         i += kDecodeThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < num_heads * (kHeadDim / 2); i += kThreads) {
       const int head = i / (kHeadDim / 2);
       const int element = i % (kHeadDim / 2) * 2;
       float top = shared.m[0][head];
 #pragma unroll
-      for (int w = 1; w < kDecodeWarps; ++w) top = fmaxf(top, shared.m[w][head]);
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.m[w][head]);
       float sum = 0, o0 = 0, o1 = 0;
 #pragma unroll
-      for (int w = 0; w < kDecodeWarps; ++w) {
+      for (int w = 0; w < kWarps; ++w) {
         const float weight = Exp2(shared.m[w][head] - top);
         const auto pair = *reinterpret_cast<const float2*>(&shared.o[w][head][element]);
         sum += weight * shared.l[w][head];

@@ -41,6 +41,12 @@ struct PagedKv {
   const int32_t* context_lens = nullptr;  // [num_seqs] tokens, those of this step included
 };
 
+// How a step of decodes is spread over the GPU.
+struct DecodeGrid {
+  int32_t num_ctas = 0;
+  int32_t num_warps = 4;  // of a CTA: 4 or 8
+};
+
 // Decode: sequence s has one query, row s, at position context_lens[s] - 1. Rows of sequences with
 // context_lens 0 (padding) are not written.
 struct DecodeAttentionParams {
@@ -51,10 +57,10 @@ struct DecodeAttentionParams {
   int64_t out_stride = 0;   // elements between rows, even
   PagedKv cache;
   float scale = 0;                // of q k^T; usually 1 / sqrt(head_dim)
-  const int32_t* plan = nullptr;  // 16-aligned, of PlanDecode with the same num_ctas and lengths
-  int32_t num_ctas = 0;           // of DecodeCtas: the grid, the same at every replay
-  // DecodeWorkspaceBytes(shape, num_ctas), 16-aligned, zeroed once before its first launch; each
-  // launch leaves it fit for the next. Launches that may overlap need one each.
+  const int32_t* plan = nullptr;  // 16-aligned, of PlanDecode with the same grid and lengths
+  DecodeGrid grid;                // of DecodeGridOf, the same at every replay
+  // DecodeWorkspaceBytes(shape, grid.num_ctas), 16-aligned, zeroed once before its first launch;
+  // each launch leaves it fit for the next. Launches that may overlap need one each.
   void* workspace = nullptr;
   // Start before the kernel ahead on the stream has ended (Hopper only). It and those before it,
   // back to the last one launched without pdl, may write q and the KV of each sequence's last
@@ -62,16 +68,20 @@ struct DecodeAttentionParams {
   bool pdl = false;
 };
 
-// The grid that fills a GPU of num_sms.
+// The most CTAs of a grid on a GPU of num_sms.
 int32_t DecodeCtas(int32_t num_sms);
+// The grid of a step with up to num_seqs sequences. Two CTAs an SM, so that one reads on while the
+// other comes to the end of a sequence and head; where there are few of those, one CTA with more
+// warps, each of which takes a page at the same time. num_ctas: of DecodeCtas.
+DecodeGrid DecodeGridOf(int32_t num_seqs, int32_t num_kv_heads, int32_t num_ctas);
 size_t DecodeWorkspaceBytes(const AttentionShape& shape, int32_t num_ctas);
 
 // Host side of decode, once a step, before the lengths are used: cuts all KV of the step into
-// num_ctas shares of equal size, whatever the lengths are. Every layer uses the same plan.
-// context_lens: host, [num_seqs]. plan: host, DecodePlanInts(num_ctas) ints, all written.
+// at most num_ctas shares of equal size, whatever the lengths are. Every layer uses the same plan.
+// context_lens: host, [num_seqs]. plan: host, DecodePlanInts(grid.num_ctas) ints, all written.
 size_t DecodePlanInts(int32_t num_ctas);
 void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_heads,
-                int32_t num_ctas, int32_t* plan);
+                const DecodeGrid& grid, int32_t* plan);
 
 cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t stream);
 

@@ -70,34 +70,41 @@ int32_t SplitTiles(VarlenTile* tiles, int32_t num_used, int32_t num_tiles, int32
 
 int32_t DecodeCtas(int32_t num_sms) { return num_sms * kDecodeCtasPerSm; }
 
+DecodeGrid DecodeGridOf(int32_t num_seqs, int32_t num_kv_heads, int32_t num_ctas) {
+  const int32_t num_sms = num_ctas / kDecodeCtasPerSm;
+  const bool are_few = int64_t{num_seqs} * num_kv_heads <= num_sms / kSmsOfFewUnits;
+  return are_few ? DecodeGrid{num_sms, kManyDecodeWarps} : DecodeGrid{num_ctas, kDecodeWarps};
+}
+
 size_t DecodePlanInts(int32_t num_ctas) {
   return (sizeof(DecodePlanHeader) + sizeof(DecodeShare) * static_cast<size_t>(num_ctas)) /
          sizeof(int32_t);
 }
 
 void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_heads,
-                int32_t num_ctas, int32_t* plan) {
+                const DecodeGrid& grid, int32_t* plan) {
+  const int32_t block = DecodeBlock(grid.num_warps);
   int32_t total = 0;
   int32_t num_units = 0;
   for (int32_t s = 0; s < num_seqs; ++s) {
-    total += CeilDiv(context_lens[s], kDecodeBlock) * num_kv_heads;
+    total += CeilDiv(context_lens[s], block) * num_kv_heads;
     if (context_lens[s] > 0) num_units += num_kv_heads;
   }
-  const int32_t active = NumShares(total, num_units, num_ctas);
+  const int32_t active = NumShares(total, num_units, grid.num_ctas);
   auto* header = reinterpret_cast<DecodePlanHeader*>(plan);
   *header = {total, active, 0, 0};
   auto* shares = reinterpret_cast<DecodeShare*>(header + 1);
 
   int32_t s = 0;
   int32_t first_of_s = 0;  // block at which sequence s begins
-  for (int32_t c = 0; c < num_ctas; ++c) {
+  for (int32_t c = 0; c < grid.num_ctas; ++c) {
     shares[c] = {};
     if (c >= active) continue;
     const int32_t begin = ShareBegin(c, total, active);
-    int32_t blocks_of_s = CeilDiv(context_lens[s], kDecodeBlock);
+    int32_t blocks_of_s = CeilDiv(context_lens[s], block);
     while (begin >= first_of_s + blocks_of_s * num_kv_heads) {
       first_of_s += blocks_of_s * num_kv_heads;
-      blocks_of_s = CeilDiv(context_lens[++s], kDecodeBlock);
+      blocks_of_s = CeilDiv(context_lens[++s], block);
     }
     shares[c].seq = s;
     shares[c].kv_head = (begin - first_of_s) / blocks_of_s;

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/common/cache_hint.cuh"
+
 namespace mili::kernels::cuda {
 
 __device__ __forceinline__ void InitBarrier(uint32_t barrier, uint32_t num_arrivals) {
@@ -44,13 +46,6 @@ __device__ __forceinline__ void WaitForPhase(uint32_t barrier, uint32_t parity) 
       "}\n" ::"r"(barrier),
       "r"(parity)
       : "memory");
-}
-
-// Cache hint for data that is read once in a step: it leaves the L2 first.
-__device__ __forceinline__ uint64_t EvictFirst() {
-  uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
 }
 
 // Both addresses and `bytes` are multiples of 16.

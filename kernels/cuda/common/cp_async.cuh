@@ -21,6 +21,16 @@ __device__ __forceinline__ void CopyAsync16OrZero(uint32_t shared_address, const
                : "memory");
 }
 
+// With a policy of cache_hint.cuh.
+__device__ __forceinline__ void CopyAsync16OrZero(uint32_t shared_address, const void* global,
+                                                  bool is_valid, uint64_t policy) {
+  const int bytes = is_valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
+                   shared_address),
+               "l"(global), "r"(bytes), "l"(policy)
+               : "memory");
+}
+
 __device__ __forceinline__ void CommitCopies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

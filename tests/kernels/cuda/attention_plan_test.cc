@@ -11,9 +11,11 @@ namespace mili::kernels::cuda {
 namespace {
 
 struct DecodePlan {
-  DecodePlan(const std::vector<int32_t>& lens, int32_t num_kv_heads, int32_t num_ctas)
+  DecodePlan(const std::vector<int32_t>& lens, int32_t num_kv_heads, int32_t num_ctas,
+             int32_t num_warps = 4)
       : ints(DecodePlanInts(num_ctas), -1) {
-    PlanDecode(lens.data(), static_cast<int32_t>(lens.size()), num_kv_heads, num_ctas, ints.data());
+    PlanDecode(lens.data(), static_cast<int32_t>(lens.size()), num_kv_heads, {num_ctas, num_warps},
+               ints.data());
   }
   const DecodePlanHeader& header() const {
     return *reinterpret_cast<const DecodePlanHeader*>(ints.data());
@@ -29,11 +31,12 @@ TEST(DecodePlanTest, GivesEveryBlockToOneShareInOrderAndSharesOfEqualSize) {
     std::vector<int32_t> lens(1 + random() % 40);
     for (int32_t& len : lens) len = random() % 3 == 0 ? 0 : static_cast<int32_t>(random() % 2000);
     const auto num_ctas = static_cast<int32_t>(1 + random() % 300);
-    const DecodePlan plan(lens, kHeads, num_ctas);
+    const int32_t num_warps = round % 2 == 0 ? 4 : 8;
+    const DecodePlan plan(lens, kHeads, num_ctas, num_warps);
     int32_t c = 0, used = 0, flat = 0;
     for (int32_t s = 0; s < static_cast<int32_t>(lens.size()); ++s) {
       for (int32_t h = 0; h < kHeads; ++h) {
-        for (int32_t b = 0; b * kDecodeBlock < lens[s]; ++b, ++flat, ++used) {
+        for (int32_t b = 0; b * DecodeBlock(num_warps) < lens[s]; ++b, ++flat, ++used) {
           if (used == plan.shares()[c].num_blocks) {
             ++c;
             used = 0;
@@ -87,6 +90,15 @@ TEST(DecodePlanTest, CutsALongContextIntoNoSmallerPiecesThanPay) {
   const DecodePlan plan({1024}, 8, 264);
   ASSERT_EQ(plan.header().num_active, 8 * 16 / kMinShareBlocks);
   EXPECT_EQ(plan.shares()[0].num_blocks, kMinShareBlocks);
+}
+
+TEST(DecodeGridTest, GivesFewSequencesAndHeadsCtasOfManyWarps) {
+  const DecodeGrid few = DecodeGridOf(4, 8, DecodeCtas(132));
+  EXPECT_EQ(few.num_ctas, 132);
+  EXPECT_EQ(few.num_warps, kManyDecodeWarps);
+  const DecodeGrid many = DecodeGridOf(5, 8, DecodeCtas(132));
+  EXPECT_EQ(many.num_ctas, DecodeCtas(132));
+  EXPECT_EQ(many.num_warps, kDecodeWarps);
 }
 
 TEST(DecodePlanTest, LeavesNothingToDoForPaddingAlone) {

@@ -4,9 +4,11 @@ namespace mili::kernels::cuda {
 namespace {
 
 struct Decode {
-  Decode(const AttentionCase& c, int32_t num_ctas)
-      : device(c), workspace(DecodeWorkspaceBytes(c.shape(), num_ctas)), plan(PlanOf(c, num_ctas)) {
-    EXPECT_EQ(cudaMemset(workspace.data(), 0, DecodeWorkspaceBytes(c.shape(), num_ctas)),
+  Decode(const AttentionCase& c, const DecodeGrid& grid)
+      : device(c),
+        workspace(DecodeWorkspaceBytes(c.shape(), grid.num_ctas)),
+        plan(PlanOf(c, grid)) {
+    EXPECT_EQ(cudaMemset(workspace.data(), 0, DecodeWorkspaceBytes(c.shape(), grid.num_ctas)),
               cudaSuccess);
     params.shape = c.shape();
     params.q = device.q.data();
@@ -16,14 +18,13 @@ struct Decode {
     params.cache = device.cache;
     params.scale = c.scale();
     params.plan = plan.data();
-    params.num_ctas = num_ctas;
+    params.grid = grid;
     params.workspace = workspace.data();
   }
 
-  static std::vector<int32_t> PlanOf(const AttentionCase& c, int32_t num_ctas) {
-    std::vector<int32_t> plan(DecodePlanInts(num_ctas), -1);
-    PlanDecode(c.context_lens().data(), c.num_seqs(), c.shape().num_kv_heads, num_ctas,
-               plan.data());
+  static std::vector<int32_t> PlanOf(const AttentionCase& c, const DecodeGrid& grid) {
+    std::vector<int32_t> plan(DecodePlanInts(grid.num_ctas), -1);
+    PlanDecode(c.context_lens().data(), c.num_seqs(), c.shape().num_kv_heads, grid, plan.data());
     return plan;
   }
 
@@ -46,9 +47,11 @@ class DecodeAttentionTest : public GpuTest {
     int num_sms = 0;
     ASSERT_EQ(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0), cudaSuccess);
     num_ctas_ = DecodeCtas(num_sms);
+    grids_ = {{num_ctas_, 4}, {num_ctas_ / 2, 8}};
   }
 
   int32_t num_ctas_ = 0;
+  std::vector<DecodeGrid> grids_;  // with few warps and with many
 };
 
 std::vector<TestSequence> OneRowEach(const std::vector<int32_t>& context_lens) {
@@ -64,9 +67,12 @@ TEST_F(DecodeAttentionTest, MatchesTheReferenceForEveryTypeHeadSizeAndGroup) {
       for (const int32_t group : {1, 2, 3, 4, 5, 6, 7, 8, 16}) {
         const AttentionShape shape = {dtype, head_dim, 2 * group, 2};
         const AttentionCase c(shape, OneRowEach({1, 15, 16, 17, 0, 63, 64, 65, 1000, 129}), ++seed);
-        Decode decode(c, num_ctas_);
-        EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(dtype))
-            << NameOf(dtype) << " head_dim " << head_dim << " group " << group;
+        for (const DecodeGrid& grid : grids_) {
+          Decode decode(c, grid);
+          EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(dtype))
+              << NameOf(dtype) << " head_dim " << head_dim << " group " << group << ", "
+              << grid.num_warps << " warps";
+        }
       }
     }
   }
@@ -75,8 +81,11 @@ TEST_F(DecodeAttentionTest, MatchesTheReferenceForEveryTypeHeadSizeAndGroup) {
 TEST_F(DecodeAttentionTest, SplitsOneLongSequenceOverManyCtas) {
   for (const int32_t len : {1, 100, 1024, 5000, 40001}) {
     const AttentionCase c({DType::kBF16, 128, 8, 2}, OneRowEach({len}), static_cast<uint32_t>(len));
-    Decode decode(c, num_ctas_);
-    EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(DType::kBF16)) << len;
+    for (const DecodeGrid& grid : grids_) {
+      Decode decode(c, grid);
+      EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(DType::kBF16))
+          << len << ", " << grid.num_warps << " warps";
+    }
   }
 }
 
@@ -86,18 +95,22 @@ TEST_F(DecodeAttentionTest, GivesSharesThatSpanSequencesAndHeads) {
   for (int32_t& len : lens) len = random() % 4 == 0 ? 0 : 1 + static_cast<int32_t>(random() % 700);
   const AttentionCase c({DType::kBF16, 128, 16, 8}, OneRowEach(lens), 9);
   for (const int32_t num_ctas : {1, 7, 100, num_ctas_, 4000}) {
-    Decode decode(c, num_ctas);
-    EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(DType::kBF16)) << num_ctas << " CTAs";
+    for (const int32_t num_warps : {4, 8}) {
+      Decode decode(c, {num_ctas, num_warps});
+      EXPECT_LT(c.Error(decode.Run()), AttentionTolerance(DType::kBF16))
+          << num_ctas << " CTAs of " << num_warps << " warps";
+    }
   }
 }
 
-// The parameter is whether launches start before the one ahead has ended.
-class DecodeReplayTest : public DecodeAttentionTest, public testing::WithParamInterface<bool> {};
+// The parameters: whether launches start before the one ahead has ended, and which grid.
+class DecodeReplayTest : public DecodeAttentionTest,
+                         public testing::WithParamInterface<std::tuple<bool, int>> {};
 
 TEST_P(DecodeReplayTest, GivesTheSameBitsAtEveryReplayOfAGraph) {
   const AttentionCase c({DType::kBF16, 128, 16, 4}, OneRowEach({3000, 17, 0, 900}), 3);
-  Decode decode(c, num_ctas_);
-  decode.params.pdl = GetParam();
+  Decode decode(c, grids_[std::get<1>(GetParam())]);
+  decode.params.pdl = std::get<0>(GetParam());
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t executable;
@@ -120,8 +133,12 @@ TEST_P(DecodeReplayTest, GivesTheSameBitsAtEveryReplayOfAGraph) {
   ASSERT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }
 
-INSTANTIATE_TEST_SUITE_P(Edges, DecodeReplayTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Programmatic" : "Full"; });
+INSTANTIATE_TEST_SUITE_P(Edges, DecodeReplayTest,
+                         testing::Combine(testing::Bool(), testing::Values(0, 1)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param) ? "Programmatic" : "Full") +
+                                  (std::get<1>(info.param) == 0 ? "FewWarps" : "ManyWarps");
+                         });
 
 TEST_F(DecodeAttentionTest, RefusesShapesItHasNoKernelFor) {
   for (const AttentionShape& shape :
@@ -129,7 +146,7 @@ TEST_F(DecodeAttentionTest, RefusesShapesItHasNoKernelFor) {
         AttentionShape{DType::kBF16, 128, 9, 1}, AttentionShape{DType::kBF16, 128, 9, 2}}) {
     DecodeAttentionParams params;
     params.shape = shape;
-    params.num_ctas = 1;
+    params.grid = {1, 4};
     EXPECT_EQ(DecodeAttention(params, nullptr), cudaErrorInvalidValue);
   }
 }

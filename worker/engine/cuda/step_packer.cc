@@ -156,8 +156,10 @@ void StepPacker::PackSequences(const StepBatch& batch) {
   }
   cu_seqlens[num_rows] = num_tokens_;
   if (packed_.shape.num_decode > 0) {
-    const uint64_t ints = k::DecodePlanInts(ws_.num_decode_ctas);
-    k::PlanDecode(context_lens, num_decode_, attention_.num_kv_heads, ws_.num_decode_ctas,
+    const k::DecodeGrid grid =
+        k::DecodeGridOf(packed_.shape.num_decode, attention_.num_kv_heads, ws_.num_decode_ctas);
+    const uint64_t ints = k::DecodePlanInts(grid.num_ctas);
+    k::PlanDecode(context_lens, num_decode_, attention_.num_kv_heads, grid,
                   Segment(ws_.decode_plan, ints, ints, 0));
   }
   const auto num_varlen = static_cast<int32_t>(num_rows) - num_before_prompts_;

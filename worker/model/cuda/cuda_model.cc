@@ -285,18 +285,19 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
   const int64_t q_stride = config.q_size() + 2 * config.kv_size();
   const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
   if (shape_.num_decode > 0) {
-    MILI_RETURN_IF_ERROR(gpu::DecodeAttention({.shape = shape,
-                                               .q = ws_.qkv,
-                                               .q_stride = q_stride,
-                                               .out = ws_.attention,
-                                               .out_stride = config.q_size(),
-                                               .cache = Cache(layer_idx, 0),
-                                               .scale = scale,
-                                               .plan = ws_.decode_plan,
-                                               .num_ctas = ws_.num_decode_ctas,
-                                               .workspace = ws_.attention_workspace,
-                                               .pdl = pdl_},
-                                              stream_));
+    MILI_RETURN_IF_ERROR(gpu::DecodeAttention(
+        {.shape = shape,
+         .q = ws_.qkv,
+         .q_stride = q_stride,
+         .out = ws_.attention,
+         .out_stride = config.q_size(),
+         .cache = Cache(layer_idx, 0),
+         .scale = scale,
+         .plan = ws_.decode_plan,
+         .grid = k::DecodeGridOf(shape_.num_decode, shape.num_kv_heads, ws_.num_decode_ctas),
+         .workspace = ws_.attention_workspace,
+         .pdl = pdl_},
+        stream_));
   }
   if (shape_.num_varlen == 0) return absl::OkStatus();
   return gpu::VarlenAttention(
