@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,7 +65,9 @@ class ModelRunner {
     for (uint32_t first = 0; first < size; first += chunk) {
       const uint32_t count = std::min(chunk, size - first);
       MILI_RETURN_IF_ERROR(slots.Apply(PlanOfChunk(prompt, first, chunk, limits_), &batch));
-      MILI_RETURN_IF_ERROR(backend_->Execute(batch, {}, {}, {}));
+      std::vector<uint32_t> outputs(count);
+      std::iota(outputs.begin(), outputs.end(), 0);
+      MILI_RETURN_IF_ERROR(backend_->forward().Run(batch, outputs));
       for (uint32_t i = 0; i < count; ++i) {
         float* logits = nullptr;
         MILI_RETURN_IF_ERROR(backend_->forward().Logits({&i, 1}, &logits));

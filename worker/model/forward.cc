@@ -1,5 +1,6 @@
 #include "worker/model/forward.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -17,10 +18,13 @@ Forward::Forward(const ModelConfig& config, const Weights& weights, const KvAren
       compute_(compute),
       inv_freq_(RopeInverseFrequencies(config)) {}
 
-absl::Status Forward::Run(const StepBatch& batch) {
+absl::Status Forward::Run(const StepBatch& batch, std::span<const uint32_t> outputs) {
   batch_ = &batch;
   num_tokens_ = batch.num_tokens();
   delta_ = nullptr;
+  kept_.assign(outputs.begin(), outputs.end());
+  std::sort(kept_.begin(), kept_.end());
+  kept_.erase(std::unique(kept_.begin(), kept_.end()), kept_.end());
   // residual + delta is the hidden state in the end; Logits adds them.
   return RunLayers(*this, config_.num_layers);
 }
@@ -96,6 +100,19 @@ absl::Status Forward::Attention(uint32_t layer_idx) {
                                    .prepare = &prepare});
 }
 
+absl::Status Forward::KeepOutputs() {
+  const auto gather = [&](float* rows, int64_t size) {
+    for (size_t i = 0; i < kept_.size(); ++i) {
+      if (kept_[i] == i) continue;
+      std::memcpy(rows + i * size, rows + kept_[i] * size, size * sizeof(float));
+    }
+  };
+  gather(ws_.attention, config_.q_size());
+  gather(ws_.residual, config_.hidden_size);
+  num_tokens_ = static_cast<int64_t>(kept_.size());
+  return absl::OkStatus();
+}
+
 absl::Status Forward::AttentionOutput(uint32_t layer_idx) {
   delta_ = ws_.delta;
   return Linear(compute_, {.x = ws_.attention,
@@ -140,7 +157,9 @@ absl::Status Forward::Logits(std::span<const uint32_t> token_idxs, float** logit
   MILI_CHECK(token_idxs.size() <= ws_.tile_rows, "the head is computed tile by tile");
   const size_t hidden = config_.hidden_size;
   for (size_t i = 0; i < token_idxs.size(); ++i) {
-    const size_t from = token_idxs[i] * hidden;
+    const auto kept = std::lower_bound(kept_.begin(), kept_.end(), token_idxs[i]);
+    MILI_CHECK(kept != kept_.end() && *kept == token_idxs[i], "an output of the step");
+    const size_t from = (kept - kept_.begin()) * hidden;
     std::memcpy(ws_.tile_residual + i * hidden, ws_.residual + from, hidden * sizeof(float));
     std::memcpy(ws_.tile_delta + i * hidden, ws_.delta + from, hidden * sizeof(float));
   }

@@ -23,11 +23,11 @@ class Forward final : private LayerOps {
   Forward(const ModelConfig& config, const Weights& weights, const KvArena& kv,
           const Workspace& workspace, const Compute& compute);
 
-  // Computes all layers for the tokens of `batch` and writes their KV. The hidden state stays in
-  // the workspace until the next Run.
-  absl::Status Run(const StepBatch& batch);
+  // Computes all layers for the tokens of `batch` and writes their KV. The hidden state of
+  // `outputs`, indices into the batch in any order, stays in the workspace until the next Run.
+  absl::Status Run(const StepBatch& batch, std::span<const uint32_t> outputs);
 
-  // Logits of these tokens (indices into the batch of the last Run), at most tile_rows of them:
+  // Logits of these tokens, outputs of the last Run, at most tile_rows of them:
   // [token_idxs.size(), vocab_size], valid until the next call.
   absl::Status Logits(std::span<const uint32_t> token_idxs, float** logits);
 
@@ -42,6 +42,8 @@ class Forward final : private LayerOps {
   absl::Status GateUp(uint32_t layer_idx) override;
   absl::Status SiluMul(uint32_t layer_idx) override;
   absl::Status Down(uint32_t layer_idx) override;
+  bool HasOutputs() const override { return !kept_.empty(); }
+  absl::Status KeepOutputs() override;
   // residual += delta of the block before, if there is one; normed = its norm. The product that
   // reads `normed` does it, in the pass in which it prepares its input.
   kernels::AddRmsNormParams Norm(const float* weight) const;
@@ -55,8 +57,9 @@ class Forward final : private LayerOps {
   const std::vector<float> inv_freq_;  // [head_dim / 2]
 
   const StepBatch* batch_ = nullptr;  // of Run
-  int64_t num_tokens_ = 0;
-  const float* delta_ = nullptr;  // what the block before adds to the residual; null: nothing
+  int64_t num_tokens_ = 0;            // rows that the ops work on; after KeepOutputs those of kept_
+  std::vector<uint32_t> kept_;        // outputs of Run, ascending, each once
+  const float* delta_ = nullptr;      // what the block before adds to the residual; null: nothing
 };
 
 }  // namespace mili::worker

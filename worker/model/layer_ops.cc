@@ -11,6 +11,10 @@ absl::Status RunLayers(LayerOps& ops, uint32_t num_layers) {
     MILI_RETURN_IF_ERROR(ops.Qkv(i));
     MILI_RETURN_IF_ERROR(ops.QkvPrepare(i));
     MILI_RETURN_IF_ERROR(ops.Attention(i));
+    if (i + 1 == num_layers) {
+      if (!ops.HasOutputs()) break;
+      MILI_RETURN_IF_ERROR(ops.KeepOutputs());
+    }
     MILI_RETURN_IF_ERROR(ops.AttentionOutput(i));
     MILI_RETURN_IF_ERROR(ops.MlpNorm(i));
     MILI_RETURN_IF_ERROR(ops.GateUp(i));

@@ -25,9 +25,17 @@ class LayerOps {
   virtual absl::Status GateUp(uint32_t layer_idx) = 0;
   virtual absl::Status SiluMul(uint32_t layer_idx) = 0;
   virtual absl::Status Down(uint32_t layer_idx) = 0;  // adds to the hidden state
+
+  // Whether any token of the step is sampled or scored. If none is, the step is over with the last
+  // layer's keys and values.
+  virtual bool HasOutputs() const = 0;
+  // Behind the last layer's attention: from here on only tokens that are sampled or scored matter,
+  // so that the others may be left out.
+  virtual absl::Status KeepOutputs() = 0;
 };
 
-// Computes all layers for the tokens of the step and writes their KV.
+// Computes all layers for the tokens of the step and writes their KV. The hidden state in the end
+// is that of the tokens that are sampled or scored.
 absl::Status RunLayers(LayerOps& ops, uint32_t num_layers);
 
 }  // namespace mili::worker

@@ -50,14 +50,13 @@ ModelBackend::ModelBackend(Options options, Weights weights, KvArena kv, Workspa
           std::make_unique<Forward>(options_.config, weights_, kv_, workspace_, options_.compute)),
       top_(uint64_t{kMaxTop} * options_.compute.pool->num_threads()) {
   rows_.reserve(options_.plan.max_num_seqs + options_.plan.max_num_batched_tokens);
-  tile_token_idxs_.reserve(workspace_.tile_rows);
+  output_idxs_.reserve(rows_.capacity());
 }
 
 absl::Status ModelBackend::Execute(const StepBatch& batch, std::span<const SampleTask> samples,
                                    std::span<TokenOutcome> sampled,
                                    std::span<TokenOutcome> scored) {
   if (batch.num_tokens() == 0) return absl::OkStatus();
-  MILI_RETURN_IF_ERROR(forward_->Run(batch));
   rows_.clear();
   for (size_t i = 0; i < samples.size(); ++i) {
     rows_.push_back({&samples[i], nullptr, &sampled[i], samples[i].token_idx});
@@ -65,19 +64,22 @@ absl::Status ModelBackend::Execute(const StepBatch& batch, std::span<const Sampl
   for (size_t i = 0; i < batch.scores.size(); ++i) {
     rows_.push_back({nullptr, &batch.scores[i], &scored[i], batch.scores[i].token_idx});
   }
+  output_idxs_.clear();
+  for (const HeadRow& row : rows_) output_idxs_.push_back(row.token_idx);
+  MILI_RETURN_IF_ERROR(forward_->Run(batch, output_idxs_));
   const std::span<const HeadRow> rows(rows_);
+  const std::span<const uint32_t> outputs(output_idxs_);
   for (size_t first = 0; first < rows.size(); first += workspace_.tile_rows) {
     const size_t count = std::min<size_t>(workspace_.tile_rows, rows.size() - first);
-    MILI_RETURN_IF_ERROR(RunTile(rows.subspan(first, count)));
+    MILI_RETURN_IF_ERROR(RunTile(rows.subspan(first, count), outputs.subspan(first, count)));
   }
   return absl::OkStatus();
 }
 
-absl::Status ModelBackend::RunTile(std::span<const HeadRow> rows) {
-  tile_token_idxs_.clear();
-  for (const HeadRow& row : rows) tile_token_idxs_.push_back(row.token_idx);
+absl::Status ModelBackend::RunTile(std::span<const HeadRow> rows,
+                                   std::span<const uint32_t> token_idxs) {
   float* logits = nullptr;
-  MILI_RETURN_IF_ERROR(forward_->Logits(tile_token_idxs_, &logits));
+  MILI_RETURN_IF_ERROR(forward_->Logits(token_idxs, &logits));
   kernels::ParallelFor& pool = *options_.compute.pool;
   const uint64_t vocab_size = options_.config.vocab_size;
   const auto decide = [&](int64_t begin, int64_t end, int thread_idx) {

@@ -42,7 +42,7 @@ class ModelBackend final : public Backend {
   };
 
   ModelBackend(Options options, Weights weights, KvArena kv, Workspace workspace);
-  absl::Status RunTile(std::span<const HeadRow> rows);
+  absl::Status RunTile(std::span<const HeadRow> rows, std::span<const uint32_t> token_idxs);
   absl::Status SampleOne(const HeadRow& row, float* logits, int thread_idx);
   absl::Status ScoreOne(const HeadRow& row, const float* logits, int thread_idx);
 
@@ -52,7 +52,7 @@ class ModelBackend final : public Backend {
   const Workspace workspace_;
   std::unique_ptr<Forward> forward_;
   std::vector<HeadRow> rows_;
-  std::vector<uint32_t> tile_token_idxs_;
+  std::vector<uint32_t> output_idxs_;       // their tokens
   std::vector<kernels::TokenLogprob> top_;  // [threads, kMaxTop]
 };
 

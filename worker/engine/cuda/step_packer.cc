@@ -70,6 +70,7 @@ void StepPacker::SetShape(const StepBatch& batch, const StepPadding& padding) {
   shape.num_decode = num_decode_;
   shape.num_varlen = static_cast<int32_t>(batch.num_rows()) - num_decode_;
   shape.num_head_rows = packed_.num_samples;
+  shape.has_scores = packed_.num_scores > 0;
 }
 
 void StepPacker::OrderRows(const StepBatch& batch, const StepPadding& padding) {

@@ -15,6 +15,9 @@ namespace {
 // product (measured on an H100).
 constexpr int32_t kMaxNormedTokens = 8;
 
+// From so many tokens on it pays to go on without those that are neither sampled nor scored.
+constexpr int32_t kMinTokensToDrop = 64;
+
 }  // namespace
 
 CudaModel::CudaModel(Options options, CudaWeights weights)
@@ -61,9 +64,14 @@ absl::Status CudaModel::Allocate() {
 
 absl::Status CudaModel::RunStep(const CudaStepShape& shape) {
   shape_ = shape;
+  num_rows_ = shape.num_tokens;
+  residual_ = ws_.residual;
+  normed_ = ws_.normed;
+  attention_ = ws_.attention;
+  head_rows_ = ws_.head_rows;
   MILI_RETURN_IF_ERROR(RunLayers(*this, options_.config.num_layers));
   if (shape.num_head_rows == 0) return absl::OkStatus();
-  MILI_RETURN_IF_ERROR(Head(ws_.head_rows, shape.num_head_rows));
+  MILI_RETURN_IF_ERROR(Head(head_rows_, shape.num_head_rows));
   return gpu::Sample({.logits = ws_.logits,
                       .logits_stride = options_.config.vocab_size,
                       .num_rows = shape.num_head_rows,
@@ -101,7 +109,7 @@ absl::Status CudaModel::Score(int32_t first, int32_t count, k::SampledLogprob* t
 absl::Status CudaModel::Head(const int32_t* row_idxs, int32_t num_rows) {
   const ModelConfig& config = options_.config;
   MILI_RETURN_IF_ERROR(gpu::AddRmsNorm({.dtype = dtype_,
-                                        .residual = ws_.residual,
+                                        .residual = residual_,
                                         .weight = weights_.final_norm(),
                                         .row_idxs = row_idxs,
                                         .eps = config.rms_norm_eps,
@@ -133,13 +141,13 @@ absl::Status CudaModel::Embed() {
                      .token_ids = ws_.token_ids,
                      .feed_slots = ws_.feed_slots,
                      .last_tokens = ws_.last_tokens,
-                     .num_tokens = shape_.num_tokens,
+                     .num_tokens = num_rows_,
                      .vocab_size = static_cast<int32_t>(config.vocab_size),
                      .hidden_size = static_cast<int32_t>(config.hidden_size),
-                     .out = ws_.residual,
+                     .out = residual_,
                      .norm_weight = norms ? weights_.layers()[0].input_norm : nullptr,
                      .eps = config.rms_norm_eps,
-                     .normed = TakesFp8Rows() ? nullptr : ws_.normed,
+                     .normed = TakesFp8Rows() ? nullptr : normed_,
                      .fp8 = Fp8Output()},
                     stream_);
 }
@@ -157,20 +165,18 @@ absl::Status CudaModel::MlpNorm(uint32_t layer_idx) {
 
 absl::Status CudaModel::Norm(const void* weight) {
   return gpu::AddRmsNorm({.dtype = dtype_,
-                          .residual = ws_.residual,
+                          .residual = residual_,
                           .weight = weight,
                           .eps = options_.config.rms_norm_eps,
-                          .num_tokens = shape_.num_tokens,
+                          .num_tokens = num_rows_,
                           .hidden_size = static_cast<int32_t>(options_.config.hidden_size),
-                          .out = TakesFp8Rows() ? nullptr : ws_.normed,
+                          .out = TakesFp8Rows() ? nullptr : normed_,
                           .fp8 = Fp8Output(),
                           .pdl = pdl_},
                          stream_);
 }
 
-bool CudaModel::TakesFp8Rows() const {
-  return weights_.is_fp8() && shape_.num_tokens > k::kMaxSkinnyRows;
-}
+bool CudaModel::TakesFp8Rows() const { return weights_.is_fp8() && num_rows_ > k::kMaxSkinnyRows; }
 
 k::Fp8Rows CudaModel::Fp8Output() const {
   return TakesFp8Rows() ? k::Fp8Rows{ws_.fp8_rows, ws_.fp8_scales} : k::Fp8Rows{};
@@ -181,7 +187,7 @@ absl::Status CudaModel::Quantize(const void* rows, int64_t size) {
   return gpu::QuantizeFp8({.dtype = dtype_,
                            .in = rows,
                            .in_stride = size,
-                           .num_rows = shape_.num_tokens,
+                           .num_rows = num_rows_,
                            .size = static_cast<int32_t>(size),
                            .out = Fp8Output(),
                            .pdl = pdl_},
@@ -195,11 +201,11 @@ absl::Status CudaModel::AddProduct(const void* x, int64_t k, const void* w, cons
                       .x = TakesFp8Rows() ? ws_.fp8_rows : x,
                       .x_stride = k,
                       .w = w,
-                      .add = ws_.residual,
+                      .add = residual_,
                       .add_stride = n,
-                      .y = ws_.residual,
+                      .y = residual_,
                       .y_stride = n,
-                      .num_rows = shape_.num_tokens,
+                      .num_rows = num_rows_,
                       .n = static_cast<int32_t>(n),
                       .k = static_cast<int32_t>(k),
                       .w_scales = w_scales,
@@ -212,19 +218,19 @@ k::LinearParams CudaModel::NormedProduct(const void* norm, const void* w, const 
                                          int64_t n, void* y) const {
   const ModelConfig& config = options_.config;
   k::LinearParams params{.dtype = dtype_,
-                         .x = TakesFp8Rows() ? ws_.fp8_rows : ws_.normed,
+                         .x = TakesFp8Rows() ? ws_.fp8_rows : normed_,
                          .x_stride = config.hidden_size,
                          .w = w,
                          .y = y,
                          .y_stride = n,
-                         .num_rows = shape_.num_tokens,
+                         .num_rows = num_rows_,
                          .n = static_cast<int32_t>(n),
                          .k = static_cast<int32_t>(config.hidden_size),
                          .w_scales = w_scales,
                          .x_scales = Fp8Output().scales,
                          .pdl = pdl_};
-  if (shape_.num_tokens <= kMaxNormedTokens && linear_->FusesNorm(params)) {
-    params.x = ws_.residual;
+  if (num_rows_ <= kMaxNormedTokens && linear_->FusesNorm(params)) {
+    params.x = residual_;
     params.norm_weight = norm;
     params.norm_eps = config.rms_norm_eps;
   }
@@ -256,7 +262,7 @@ absl::Status CudaModel::QkvPrepare(uint32_t layer_idx) {
                           .rope_sin = ws_.rope_sin,
                           .positions = ws_.positions,
                           .slot_map = ws_.slot_map,
-                          .num_tokens = shape_.num_tokens,
+                          .num_tokens = num_rows_,
                           .num_heads = static_cast<int32_t>(config.num_heads),
                           .num_kv_heads = static_cast<int32_t>(config.num_kv_heads),
                           .head_dim = static_cast<int32_t>(config.head_dim),
@@ -281,6 +287,7 @@ k::PagedKv CudaModel::Cache(uint32_t layer_idx, int32_t first_seq) const {
 
 absl::Status CudaModel::Attention(uint32_t layer_idx) {
   const ModelConfig& config = options_.config;
+  if (layer_idx + 1 == config.num_layers && !HasOutputs()) return absl::OkStatus();
   const k::AttentionShape shape = AttentionShapeOf(config, dtype_);
   const int64_t q_stride = config.q_size() + 2 * config.kv_size();
   const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
@@ -319,8 +326,35 @@ absl::Status CudaModel::Attention(uint32_t layer_idx) {
 absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {
   const ModelConfig& config = options_.config;
   const CudaLayerWeights& layer = weights_.layers()[layer_idx];
-  MILI_RETURN_IF_ERROR(Quantize(ws_.attention, config.q_size()));
-  return AddProduct(ws_.attention, config.q_size(), layer.o, layer.o_scales);
+  MILI_RETURN_IF_ERROR(Quantize(attention_, config.q_size()));
+  return AddProduct(attention_, config.q_size(), layer.o, layer.o_scales);
+}
+
+absl::Status CudaModel::KeepOutputs() {
+  if (shape_.has_scores || num_rows_ < kMinTokensToDrop || shape_.num_head_rows >= num_rows_) {
+    return absl::OkStatus();
+  }
+  // A lookup of rows by number is what an embedding is.
+  const auto gather = [&](const void* from, int64_t size, void* to) {
+    return gpu::Embed({.dtype = dtype_,
+                       .table = from,
+                       .token_ids = ws_.head_rows,
+                       .num_tokens = shape_.num_head_rows,
+                       .vocab_size = shape_.num_tokens,
+                       .hidden_size = static_cast<int32_t>(size),
+                       .out = to,
+                       .pdl = pdl_},
+                      stream_);
+  };
+  // To where qkv and the normed rows were, which nobody reads any more.
+  MILI_RETURN_IF_ERROR(gather(ws_.attention, options_.config.q_size(), ws_.qkv));
+  MILI_RETURN_IF_ERROR(gather(ws_.residual, options_.config.hidden_size, ws_.normed));
+  attention_ = ws_.qkv;
+  residual_ = ws_.normed;
+  normed_ = ws_.residual;
+  num_rows_ = shape_.num_head_rows;
+  head_rows_ = nullptr;  // all in order
+  return absl::OkStatus();
 }
 
 k::LinearParams CudaModel::GateUpParams(uint32_t layer_idx) const {
@@ -346,7 +380,7 @@ absl::Status CudaModel::SiluMul(uint32_t layer_idx) {
   }
   return gpu::SiluMul({.dtype = dtype_,
                        .gate_up = ws_.gate_up,
-                       .num_tokens = shape_.num_tokens,
+                       .num_tokens = num_rows_,
                        .size = static_cast<int32_t>(options_.config.intermediate_size),
                        .out = TakesFp8Rows() ? nullptr : ws_.activation,
                        .fp8 = Fp8Output(),

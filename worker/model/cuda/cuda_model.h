@@ -27,7 +27,8 @@ struct CudaStepShape {
   int32_t num_varlen_tiles = 0;
   bool has_varlen_parts = false;  // whether attention's tiles may have some
   int32_t num_head_rows = 0;
-  int32_t max_top = 0;  // likeliest tokens that a sampled row can report
+  bool has_scores = false;  // Score will be called
+  int32_t max_top = 0;      // likeliest tokens that a sampled row can report
   friend auto operator<=>(const CudaStepShape&, const CudaStepShape&) = default;
 };
 
@@ -71,6 +72,8 @@ class CudaModel final : private LayerOps {
   absl::Status GateUp(uint32_t layer_idx) override;
   absl::Status SiluMul(uint32_t layer_idx) override;
   absl::Status Down(uint32_t layer_idx) override;
+  bool HasOutputs() const override { return shape_.num_head_rows > 0 || shape_.has_scores; }
+  absl::Status KeepOutputs() override;
 
   absl::Status Norm(const void* weight);
   // Makes e4m3 rows of the step's 16-bit ones, [num_tokens, size], where products take those.
@@ -102,7 +105,15 @@ class CudaModel final : private LayerOps {
   CudaWorkspace ws_;
   std::unique_ptr<gpu::k::LinearContext> linear_;
   LinearTuningReport tuning_;
-  CudaStepShape shape_;  // of RunStep
+
+  // Of RunStep:
+  CudaStepShape shape_;
+  // What the ops work on: the step's tokens; after KeepOutputs, maybe its head rows alone.
+  int32_t num_rows_ = 0;
+  void* residual_ = nullptr;            // [num_rows_, hidden]
+  void* normed_ = nullptr;              // [num_rows_, hidden]
+  void* attention_ = nullptr;           // [num_rows_, q_size]
+  const int32_t* head_rows_ = nullptr;  // which of these the head takes; null: all
 };
 
 }  // namespace mili::worker

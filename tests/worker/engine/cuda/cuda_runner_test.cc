@@ -202,6 +202,25 @@ TEST_P(CudaRunnerTest, SequencesInAnyBatchAndAfterRestartsAreGreedy) {
   }
 }
 
+// The last layer leaves out what nobody samples or scores.
+TEST_P(CudaRunnerTest, LongPromptsAreFollowedByTheTokensOfTheReference) {
+  std::vector<DriverRequest> requests(16);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt = RandomIds(100 + i, 40 + 10 * i, vocab_size_);
+    requests[i].max_tokens = 1 + static_cast<uint32_t>(i % 7);
+    requests[i].sampling.temperature = 0;
+    requests[i].sampling.num_logprobs = 1;
+  }
+  for (const uint32_t max_chunk : {UINT32_MAX, 70u}) {
+    const auto results = gpu_->Generate(requests, {.seed = max_chunk, .max_chunk = max_chunk});
+    ASSERT_TRUE(results.ok()) << results.status();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "chunks of " << max_chunk << ", request " << i);
+      ExpectGreedy(*cpu_, requests[i], (*results)[i], GetParam().is_fp8 ? 8 : 2);
+    }
+  }
+}
+
 TEST_P(CudaRunnerTest, BiasesBansAndPenaltiesDecide) {
   DriverRequest biased;
   biased.prompt = RandomIds(5, 10, vocab_size_);
