@@ -113,7 +113,8 @@ class GpuBenchTest(unittest.TestCase):
 
     def test_the_tables_of_documents_are_made_of_what_was_written(self):
         load = {"steps": 530.4, "tokens_per_step": 308.6, "compute_ms": 13.87, "idle_ms": 0.0081}
-        old = {"rows": [peers.row_of("8b", "step b1", 9.0, True),
+        old = {"rows": [peers.row_of("tiny", "c4 16->32", 14000.0, True, load),
+                        peers.row_of("8b", "step b1", 9.0, True),
                         peers.row_of("8b", "256 x 128->512", 17795.2, True, load)]}
         new = {"rows": [peers.row_of("8b", "step b1", 5.366, True),
                         peers.row_of("8b-fp8", "step b64", 5.054, True)],
@@ -130,6 +131,7 @@ class GpuBenchTest(unittest.TestCase):
                      "| 8B 256 x 128->512 | 530 | 309 | 13.87 | 8 |",
                      "| 8B | 0.999965 | 0.999972 | 207 of 216 | 9 | 0 | 2 of 9 |"):
             self.assertIn(line, done.stdout.splitlines())
+        self.assertNotIn("c4 16->32", done.stdout)
 
     def test_parity_wants_close_logits_and_right_tokens(self):
         good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
