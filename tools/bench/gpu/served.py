@@ -25,8 +25,10 @@ LOADS = {
     },
     "small": {"c4 16->32": ("http", 4, 16, 16, 32), "c4 16->32 gRPC": ("grpc", 4, 16, 16, 32)},
 }
+LOADS["fp8"] = {name: LOADS["full"][name] for name in ("256 x 128->512", "128 x 2048->128")}
 FIRST_TOKENS = {
     "full": {16: "ttft 16", 128: "ttft 128", 1024: "ttft 1k", 4096: "ttft 4k", 8192: "ttft 8k"},
+    "fp8": {},
     "small": {16: "ttft 16"},
 }
 
