@@ -114,11 +114,14 @@ bool BpeSearch::Undo(Border& border) const {
 
 bool BpeSearch::AreNeighbours(TokenId left, TokenId right) const {
   if (!MayMerge(left, right)) return true;
-  // Ids are below 2^22; the lowest bit is the verdict, the next is set.
-  const uint64_t pair = uint64_t{left} << 24 | uint64_t{right} << 2 | 2;
-  const std::atomic_ref<uint64_t> place(
-      verdicts_[pair * 0x9E3779B97F4A7C15u >> (64 - kVerdictsLog2)]);
-  const uint64_t known = place.load(std::memory_order_relaxed);
+  // Ids are below 2^22. The factor is odd, so that no two pairs become one.
+  constexpr int kPairBits = 44;
+  static_assert(kPairBits - kVerdictsLog2 <= 30);
+  constexpr uint64_t kPairMask = (uint64_t{1} << kPairBits) - 1;
+  const uint64_t mixed = (uint64_t{left} << 22 | right) * 0x9E3779B97F4A7C15u & kPairMask;
+  const auto pair = static_cast<uint32_t>(mixed) << 2 | 2;
+  const std::atomic_ref<uint32_t> place(verdicts_[mixed >> (kPairBits - kVerdictsLog2)]);
+  const uint32_t known = place.load(std::memory_order_relaxed);
   if ((known | 1) == (pair | 1)) return (known & 1) != 0;
   const bool stay = Stay({left, right, kNoLimit});
   place.store(pair | (stay ? 1 : 0), std::memory_order_relaxed);

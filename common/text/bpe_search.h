@@ -87,10 +87,11 @@ class BpeSearch {
   LargeVector<Token> tokens_;              // by id
   std::vector<uint32_t> byte_pair_ranks_;  // [65536]: rank + 1 of two bytes' rule; 0: none
   std::unique_ptr<TokenTrie> trie_;
-  // Pairs that were judged: left, right and the verdict in one number, so that any thread may read
-  // and write it; a later pair takes the place of an earlier one.
+  // Pairs that were judged, each in one number, so that any thread may read and write it; a later
+  // pair takes the place of an earlier one. From below: the verdict, whether there is one, and what
+  // of the mixed pair the place does not say.
   static constexpr int kVerdictsLog2 = 16;
-  mutable std::vector<uint64_t> verdicts_;  // [1 << kVerdictsLog2], used as atomics; 0: none
+  mutable std::vector<uint32_t> verdicts_;  // [1 << kVerdictsLog2], used as atomics; 0: none
 };
 
 }  // namespace mili::text

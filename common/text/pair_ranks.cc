@@ -5,13 +5,10 @@
 
 namespace mili::text {
 
-PairRanks::PairRanks(const LargeVector<MergeRule>& rules) {
-  const size_t num_slots = std::bit_ceil(std::max<size_t>(rules.size() + rules.size() / 2, 64));
-  slots_.resize(num_slots);
-  slot_shift_ = 64 - std::countr_zero(num_slots);
-  const size_t num_bits = 8 * num_slots;
-  filter_.resize(num_bits / 64);
-  filter_shift_ = 64 - std::countr_zero(num_bits);
+PairRanks::PairRanks(const LargeVector<MergeRule>& rules)
+    : slots_(std::bit_ceil(std::max<size_t>(rules.size() + rules.size() / 2, 64))),
+      filter_(slots_.size() / 8),
+      slot_shift_(64 - std::countr_zero(slots_.size())) {
   const auto hash_of = [&](size_t i) { return HashOf(PairOf(rules[i].left, rules[i].right)); };
   for (uint32_t rank = 0; rank < rules.size(); ++rank) {
     constexpr size_t kAhead = 16;
@@ -20,11 +17,10 @@ PairRanks::PairRanks(const LargeVector<MergeRule>& rules) {
     }
     const uint64_t pair = PairOf(rules[rank].left, rules[rank].right);
     const uint64_t hash = HashOf(pair);
-    const uint64_t bit = hash >> filter_shift_;
-    filter_[bit / 64] |= uint64_t{1} << (bit % 64);
+    filter_.Add(hash);
     size_t slot = hash >> slot_shift_;
     while (slots_[slot].merge.rank != kNoRank && slots_[slot].pair != pair) {
-      slot = (slot + 1) & (num_slots - 1);
+      slot = (slot + 1) & (slots_.size() - 1);
     }
     has_overruled_ |= slots_[slot].merge.rank != kNoRank;
     slots_[slot] = {pair, {rank, rules[rank].merged}};

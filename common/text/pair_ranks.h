@@ -1,12 +1,11 @@
 // The merge rules of BPE by their pair of tokens. Filled once, then immutable and readable from any
-// thread. Most questions are about pairs that have no rule: a bitmap that stays in the L2 cache
-// answers them.
+// thread. Most questions are about pairs that have no rule, which a filter answers.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "common/base/ids.h"
+#include "common/text/hash_filter.h"
 #include "common/text/large_vector.h"
 
 namespace mili::text {
@@ -35,8 +34,7 @@ class PairRanks {
   Merge Find(TokenId left, TokenId right) const {
     const uint64_t pair = PairOf(left, right);
     const uint64_t hash = HashOf(pair);
-    const uint64_t bit = hash >> filter_shift_;
-    if ((filter_[bit / 64] >> (bit % 64) & 1) == 0) return {};
+    if (!filter_.MayHave(hash)) return {};
     for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & (slots_.size() - 1)) {
       const Slot& candidate = slots_[slot];
       if (candidate.merge.rank == kNoRank || candidate.pair == pair) return candidate.merge;
@@ -57,10 +55,9 @@ class PairRanks {
 
   // Open addressing, linear probing; an empty slot has no rank.
   LargeVector<Slot> slots_;
-  std::vector<uint64_t> filter_;  // a bit for each value of a hash's first bits
-  bool has_overruled_ = false;
+  HashFilter filter_;
   int slot_shift_;
-  int filter_shift_;
+  bool has_overruled_ = false;
 };
 
 }  // namespace mili::text

@@ -5,14 +5,14 @@
 
 namespace mili::text {
 
-WordTable::WordTable(size_t max_words) {
-  const size_t num_slots = std::bit_ceil(std::max<size_t>(max_words + max_words / 2, 64));
-  slots_.resize(num_slots);
-  slot_mask_ = num_slots - 1;
-  slot_shift_ = 64 - std::countr_zero(num_slots);
-}
+WordTable::WordTable(size_t max_words)
+    : slots_(std::bit_ceil(std::max<size_t>(max_words + max_words / 2, 64))),
+      filter_(slots_.size() / 8),
+      slot_shift_(64 - std::countr_zero(slots_.size())),
+      slot_mask_(slots_.size() - 1) {}
 
 void WordTable::Add(const WordKey& key, uint64_t hash, TokenId token) {
+  filter_.Add(hash);
   size_t slot = hash >> slot_shift_;
   while (slots_[slot].key.words[1] != 0) {
     if (slots_[slot].key == key) return;

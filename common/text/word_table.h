@@ -1,10 +1,12 @@
 // Words that are one token, by their bytes: those of at most 15. Filled once, then immutable and
-// readable from any thread.
+// readable from any thread. In some languages nearly all words that are asked for are none, and the
+// place of each would be fetched from afar: a filter comes first.
 #pragma once
 
 #include <cstdint>
 
 #include "common/base/ids.h"
+#include "common/text/hash_filter.h"
 #include "common/text/large_vector.h"
 #include "common/text/word_key.h"
 
@@ -22,6 +24,7 @@ class WordTable {
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash >> slot_shift_]); }
 
   TokenId Find(const WordKey& key, uint64_t hash) const {
+    if (!filter_.MayHave(hash)) return kNone;
     const Slot* const slots = slots_.data();
     for (size_t slot = hash >> slot_shift_;; slot = (slot + 1) & slot_mask_) {
       const Slot& candidate = slots[slot];
@@ -38,6 +41,7 @@ class WordTable {
 
   // Open addressing, linear probing; the key of an empty slot has no size.
   LargeVector<Slot> slots_;
+  HashFilter filter_;
   int slot_shift_;
   size_t slot_mask_;
 };
