@@ -22,7 +22,7 @@ namespace mili::kernels::cuda {
 namespace {
 
 constexpr double kReadBytesPerSecond = 3.0e12;
-constexpr size_t kColdBytes = size_t{200} << 20;  // of KV, read in turn: four times the L2
+constexpr size_t kColdBytes = size_t{800} << 20;  // of KV, read in turn: far more than the L2
 
 void Must(cudaError_t error) {
   if (error == cudaSuccess) return;
