@@ -69,7 +69,8 @@ absl::Status CudaModel::RunStep(const CudaStepShape& shape) {
   normed_ = ws_.normed;
   attention_ = ws_.attention;
   head_rows_ = ws_.head_rows;
-  MILI_RETURN_IF_ERROR(RunLayers(*this, options_.config.num_layers));
+  MILI_RETURN_IF_ERROR(HasOneKernel() ? DecodeStep()
+                                      : RunLayers(*this, options_.config.num_layers));
   if (shape.num_head_rows == 0) return absl::OkStatus();
   MILI_RETURN_IF_ERROR(Head(head_rows_, shape.num_head_rows));
   return gpu::Sample({.logits = ws_.logits,

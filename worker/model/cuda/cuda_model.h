@@ -61,6 +61,9 @@ class CudaModel final : private LayerOps {
  private:
   CudaModel(Options options, CudaWeights weights);
   absl::Status Allocate();
+  // Whether one kernel does all layers of the step: of few tokens, each of a sequence of its own.
+  bool HasOneKernel() const;
+  absl::Status DecodeStep();
 
   absl::Status Embed() override;
   absl::Status InputNorm(uint32_t layer_idx) override;

@@ -62,6 +62,7 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
       k::DecodeWorkspaceBytes(AttentionShapeOf(config, plan.kv.dtype), ws->num_decode_ctas));
   ws->varlen_workspace = carver.Take<std::byte>(
       k::VarlenWorkspaceBytes(AttentionShapeOf(config, plan.kv.dtype), ws->num_sms));
+  ws->decode_layers_workspace = carver.Take<std::byte>(k::DecodeLayersWorkspaceBytes());
   ws->sample_workspace = carver.Take<std::byte>(
       k::SampleWorkspaceBytes(static_cast<int32_t>(seqs), static_cast<int32_t>(config.vocab_size)));
   for (std::byte*& staging : ws->staging) staging = carver.Take<std::byte>(ws->staging_bytes);

@@ -63,6 +63,7 @@ struct CudaWorkspace {
   gpu::k::SampledLogprob* top = nullptr;  // [kMaxStepTopLogprobs]
   void* attention_workspace = nullptr;    // of decode
   void* varlen_workspace = nullptr;
+  void* decode_layers_workspace = nullptr;
   void* sample_workspace = nullptr;
   std::byte* staging[kNumStepBatches] = {};  // a packed step each
 

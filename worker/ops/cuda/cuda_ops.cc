@@ -64,6 +64,12 @@ absl::Status DecodeAttention(const k::DecodeAttentionParams& params, CudaStream&
                  params.shape.head_dim, " ", Name(params.shape.dtype));
 }
 
+absl::Status DecodeLayers(const k::DecodeLayersParams& params, CudaStream& stream) {
+  return Explain(k::DecodeLayers(params, stream.get()), "DecodeLayers", params.num_rows, " rows, ",
+                 params.shape.num_layers, " layers of ", params.shape.hidden_size, " ",
+                 Name(params.shape.dtype));
+}
+
 absl::Status VarlenAttention(const k::VarlenAttentionParams& params, CudaStream& stream) {
   return Explain(k::VarlenAttention(params, stream.get()), "VarlenAttention", params.num_tiles,
                  " tiles, ", params.shape.num_heads, " on ", params.shape.num_kv_heads,

@@ -9,6 +9,7 @@
 #include <absl/status/statusor.h>
 
 #include "kernels/cuda/attention/paged_attention.h"
+#include "kernels/cuda/decode_layers/decode_layers.h"
 #include "kernels/cuda/embed/embed.h"
 #include "kernels/cuda/linear/linear.h"
 #include "kernels/cuda/linear/tuning_file.h"
@@ -34,6 +35,7 @@ absl::Status AddRmsNorm(const k::AddRmsNormParams& params, CudaStream& stream);
 absl::Status Linear(k::LinearContext& context, const k::LinearParams& params, CudaStream& stream);
 absl::Status QkvPrepare(const k::QkvPrepareParams& params, CudaStream& stream);
 absl::Status DecodeAttention(const k::DecodeAttentionParams& params, CudaStream& stream);
+absl::Status DecodeLayers(const k::DecodeLayersParams& params, CudaStream& stream);
 absl::Status VarlenAttention(const k::VarlenAttentionParams& params, CudaStream& stream);
 absl::Status SiluMul(const k::SiluMulParams& params, CudaStream& stream);
 absl::Status QuantizeFp8(const k::QuantizeFp8Params& params, CudaStream& stream);

@@ -316,6 +316,7 @@ constexpr auto kF16 = DType::kF16;
 constexpr Case kCases[] = {
     {"Qwen3", Architecture::kQwen3, kBF16, 2, 512, 1536, 4, 2, 128, true},
     {"Qwen3Wide", Architecture::kQwen3, kBF16, 2, 512, 1536, 8, 2, 128, false},
+    {"Qwen3As06B", Architecture::kQwen3, kBF16, 2, 1024, 3072, 16, 8, 128, true},
     {"Qwen3Fp16", Architecture::kQwen3, kF16, 2, 512, 1536, 4, 2, 128, true},
     {"Qwen2", Architecture::kQwen2, kBF16, 2, 448, 1216, 7, 1, 64, true},
     {"Llama", Architecture::kLlama, kBF16, 3, 576, 1536, 9, 3, 64, true},
