@@ -1,3 +1,4 @@
+#include "kernels/cuda/attention/plan.h"
 #include "kernels/cuda/common/dispatch.cuh"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/common/vec8.cuh"
@@ -9,6 +10,10 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kPageTokens = 16;
 constexpr int kHalf = kVec / 2;
+// What is brought into the L2 ahead of attention: so many pages of each of its shares, and the
+// blocks that ask for them. More than 4 pages, 8 MB on an H100, hold up the end of this kernel.
+constexpr int kPagesAhead = 4;
+constexpr int kBlocksAhead = 66;
 
 // What a thread holds of a head: elements 4 lane .. 4 lane + 3 of each half, so that a rotation
 // needs no other thread. head_dim / 8 neighbouring threads hold the head.
@@ -66,9 +71,42 @@ __device__ __forceinline__ void RotateHead(float (&v)[kVec], const float4& cos, 
   }
 }
 
-// Block (x, t): heads of token t, kHeads for each group of head_dim / 8 threads.
+// Asks for the first pages of the shares `warp`, `warp` + num_warps, ... of decode's plan.
+__device__ __forceinline__ void BringKv(const QkvPrepareParams& p, int32_t warp,
+                                        int32_t num_warps) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  const auto* plan = reinterpret_cast<const DecodePlanHeader*>(p.ahead.plan);
+  const auto* shares = reinterpret_cast<const DecodeShare*>(plan + 1);
+  const int32_t lane = threadIdx.x % 32;
+  const int32_t tile = kPageTokens * p.head_dim;  // elements of K or V of a page and head
+  for (int32_t i = warp; i < plan->num_active; i += num_warps) {
+    const DecodeShare share = shares[i];
+    const int32_t page_of_seq = share.block * p.ahead.num_warps + lane / 2;
+    if (lane / 2 >= min(kPagesAhead, share.num_blocks * p.ahead.num_warps)) continue;
+    if (page_of_seq * kPageTokens >= share.len) continue;
+    const int64_t page =
+        p.ahead.page_table[int64_t{share.seq} * p.ahead.page_table_stride + page_of_seq];
+    const int32_t is_v = lane % 2;
+    const auto* from = static_cast<const uint16_t*>(p.pages) + page * p.page_stride +
+                       int64_t{is_v * p.num_kv_heads + share.kv_head} * tile;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(tile * 2)
+                 : "memory");
+  }
+#endif
+}
+
+// Block (x, y): heads of token y - y0, kHeads for each group of head_dim / 8 threads. The y0 first
+// rows of blocks bring KV into the L2.
 template <typename T, int kHeads>
 __global__ void __launch_bounds__(kThreads) QkvPrepareKernel(const QkvPrepareParams p) {
+  const int32_t rows_ahead = static_cast<int32_t>(gridDim.y) - p.num_tokens;
+  if (static_cast<int32_t>(blockIdx.y) < rows_ahead) {
+    LetDependentsStart();
+    const int32_t block = static_cast<int32_t>(blockIdx.y * gridDim.x + blockIdx.x);
+    constexpr int kWarps = kThreads / 32;
+    BringKv(p, block * kWarps + threadIdx.x / 32, rows_ahead * gridDim.x * kWarps);
+    return;
+  }
   const int32_t lanes = p.head_dim / kVec;
   const int32_t lane = threadIdx.x & (lanes - 1);
   const int32_t groups = kThreads / lanes;
@@ -81,7 +119,7 @@ __global__ void __launch_bounds__(kThreads) QkvPrepareKernel(const QkvPreparePar
   if (p.k_norm != nullptr) k_norm = LoadPiece(p.k_norm, lane, lanes);
   LetDependentsStart();  // attention can copy old KV while the product ahead of this ends
   WaitForProducers();
-  const int64_t token = blockIdx.y;
+  const int64_t token = static_cast<int32_t>(blockIdx.y) - rows_ahead;
   const int32_t slot = p.slot_map[token];
   const int64_t angles = (static_cast<int64_t>(p.positions[token]) * lanes + lane);
   T* row = static_cast<T*>(p.qkv) + token * p.qkv_stride;
@@ -137,7 +175,7 @@ __global__ void __launch_bounds__(kThreads) QkvPrepareKernel(const QkvPreparePar
 cudaError_t QkvPrepare(const QkvPrepareParams& p, cudaStream_t stream) {
   const bool is_head_dim = p.head_dim == 16 || p.head_dim == 32 || p.head_dim == 64 ||
                            p.head_dim == 128 || p.head_dim == 256;
-  if (p.num_tokens <= 0 || p.num_tokens > 65535 || p.num_heads <= 0 || p.num_kv_heads <= 0 ||
+  if (p.num_tokens <= 0 || p.num_tokens > 65000 || p.num_heads <= 0 || p.num_kv_heads <= 0 ||
       !is_head_dim || p.qkv_stride % kVec != 0 || p.page_stride % kVec != 0) {
     return cudaErrorInvalidValue;
   }
@@ -146,7 +184,9 @@ cudaError_t QkvPrepare(const QkvPrepareParams& p, cudaStream_t stream) {
     using T = typename decltype(type)::Type;
     const auto launch = [&](auto kernel, int32_t heads_per_group) {
       const int32_t heads_per_block = kThreads / (p.head_dim / kVec) * heads_per_group;
-      const dim3 grid((num_all + heads_per_block - 1) / heads_per_block, p.num_tokens);
+      const int32_t width = (num_all + heads_per_block - 1) / heads_per_block;
+      const int32_t rows_ahead = p.ahead.plan == nullptr ? 0 : (kBlocksAhead + width - 1) / width;
+      const dim3 grid(width, p.num_tokens + rows_ahead);
       return Launch(kernel, grid, dim3(kThreads), 0, p.pdl, stream, p);
     };
     // Few tokens: as many threads as there are. Many: cos and sin are loaded once for two heads.

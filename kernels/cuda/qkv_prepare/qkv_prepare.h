@@ -11,6 +11,15 @@
 
 namespace mili::kernels::cuda {
 
+// The KV that decode attention behind this kernel reads first. It is brought into the L2 while the
+// product ahead of both still runs (from compute capability 9.0 on).
+struct KvAhead {
+  const int32_t* plan = nullptr;        // of PlanDecode; null: there is nothing to bring
+  int32_t num_warps = 0;                // of the plan's grid
+  const int32_t* page_table = nullptr;  // [num_seqs, page_table_stride], as PagedKv's
+  int32_t page_table_stride = 0;
+};
+
 // For each token: bias is added; q and k heads are normed (RMS over the head, if their weight is
 // set) and rotated at the token's position; k and v go to KV slot slot_map[t]. q, rotated, stays in
 // place in qkv. All in fp32 with one rounding at the end.
@@ -32,14 +41,17 @@ struct QkvPrepareParams {
   const int32_t* positions = nullptr;  // [num_tokens], each a row of rope_cos
   // [num_tokens]: page * 16 + token in page; negative: the token is padding and left alone.
   const int32_t* slot_map = nullptr;
-  int32_t num_tokens = 0;  // at most 65535
+  int32_t num_tokens = 0;  // at most 65000
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;     // 16, 32, 64, 128 or 256
   void* pages = nullptr;    // of this layer, 16-aligned
   int64_t page_stride = 0;  // in elements, a multiple of 8
   bool keep_kv = false;     // K and V as written to the pages also replace those in qkv
-  bool pdl = false;         // see kernels/cuda/common/launch.h
+  // Written, as all KV but this step's, before the last kernel on the stream that was launched
+  // without pdl has ended.
+  KvAhead ahead;
+  bool pdl = false;  // see kernels/cuda/common/launch.h
 };
 
 // cudaErrorInvalidValue for a shape or dtype not allowed above.

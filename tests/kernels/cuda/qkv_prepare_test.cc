@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/cuda/attention/paged_attention.h"
 #include "kernels/params.h"
 #include "kernels/reference/qkv_prepare.h"
 #include "tests/kernels/cuda/device_array.h"
@@ -22,7 +23,35 @@ class QkvPrepareGpu : public GpuTest {
   NoThreads pool_;
   static constexpr int32_t kPositions = 300;
 
-  void Check(DType dtype, const QkvShape& s) {
+  // A plan of decodes with the pages that it may look up; the others lie far outside of the cache.
+  struct Ahead {
+    Ahead(const std::vector<int32_t>& lens, int32_t num_kv_heads, int32_t num_pages)
+        : stride(*std::max_element(lens.begin(), lens.end()) / 16 + 2),
+          plan(PlanOf(lens, num_kv_heads)),
+          table(TableOf(lens, stride, num_pages)) {}
+
+    static std::vector<int32_t> PlanOf(const std::vector<int32_t>& lens, int32_t num_kv_heads) {
+      std::vector<int32_t> plan(DecodePlanInts(kCtas));
+      PlanDecode(lens.data(), static_cast<int32_t>(lens.size()), num_kv_heads, {kCtas, 4},
+                 plan.data());
+      return plan;
+    }
+    static std::vector<int32_t> TableOf(const std::vector<int32_t>& lens, int32_t stride,
+                                        int32_t num_pages) {
+      std::vector<int32_t> table(lens.size() * stride, 1 << 29);
+      for (size_t s = 0; s < lens.size(); ++s) {
+        for (int32_t i = 0; i * 16 < lens[s]; ++i) table[s * stride + i] = i % num_pages;
+      }
+      return table;
+    }
+    KvAhead params() const { return {plan.data(), 4, table.data(), stride}; }
+
+    static constexpr int32_t kCtas = 264;
+    int32_t stride;
+    GpuArray<int32_t> plan, table;
+  };
+
+  void Check(DType dtype, const QkvShape& s, bool brings_kv) {
     const int32_t width = (s.num_heads + 2 * s.num_kv_heads) * s.head_dim;
     const int32_t stride = width + 16;
     const int32_t num_pages = s.num_tokens / 16 + 5;
@@ -60,6 +89,8 @@ class QkvPrepareGpu : public GpuTest {
     p.pages = pages.data();
     p.page_stride = page_stride;
     p.keep_kv = s.keeps_kv;
+    const Ahead ahead({1, 0, 17, 300, 5000}, s.num_kv_heads, num_pages);
+    if (brings_kv) p.ahead = ahead.params();
     ASSERT_EQ(cuda::QkvPrepare(p, nullptr), cudaSuccess);
 
     // The reference, on a copy of what goes in and fp32 pages.
@@ -163,7 +194,8 @@ TEST_F(QkvPrepareGpu, NormsRotatesAndWritesPages) {
                               {2100, 37, 1, 64, true, true, false}}) {
       SCOPED_TRACE(testing::Message() << s.num_tokens << " tokens, " << s.num_heads << "/"
                                       << s.num_kv_heads << " heads of " << s.head_dim);
-      Check(dtype, s);
+      Check(dtype, s, false);
+      Check(dtype, s, true);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/model/cuda/kv_ahead.h"
 
 namespace mili::worker {
 
@@ -269,6 +270,7 @@ absl::Status CudaModel::QkvPrepare(uint32_t layer_idx) {
                           .head_dim = static_cast<int32_t>(config.head_dim),
                           .pages = Pages(layer_idx),
                           .page_stride = int64_t{2} * kGpuPageSizeTokens * config.kv_size(),
+                          .ahead = KvAheadOf(config, ws_, shape_, weights_.is_fp8()),
                           .pdl = pdl_},
                          stream_);
 }
