@@ -116,13 +116,15 @@ void AttendRows(const PagedAttentionParams& p, const KvHeadOfSeq& item, int64_t 
   FinishRows(p, item, begin, tile);
 }
 
-// The kRows rows of a (sequence, KV head) with one new token.
+// The kRows rows of a (sequence, KV head) with one new token, prepared first if `prepare` is not
+// null.
 template <typename Isa, int kRows>
-void AttendToken(const PagedAttentionParams& p, const KvHeadOfSeq& item, bool prepares) {
+void AttendToken(const PagedAttentionParams& p, const KvHeadOfSeq& item,
+                 const QkvPrepareParams* prepare) {
   const KvRuns runs(p.kv, p.page_table + item.seq * p.page_table_stride, item.kv_head, p.head_dim);
   const int64_t length = item.num_before + 1;
   runs.Call<Isa>(0, MinOf(kBlockPositions, length));
-  if (prepares) PrepareHead<Isa>(*p.prepare, item.first_token, item.kv_head);
+  if (prepare != nullptr) PrepareHead<Isa>(*prepare, item.first_token, item.kv_head);
   RowTile tile;
   StartRows<Isa>(p, item, 0, kRows, &tile);
   for (int64_t first = 0; first < length; first += kBlockPositions) {
@@ -138,7 +140,8 @@ void AttendToken(const PagedAttentionParams& p, const KvHeadOfSeq& item, bool pr
   FinishRows(p, item, 0, tile);
 }
 
-using AttendTokenFunction = void (*)(const PagedAttentionParams&, const KvHeadOfSeq&, bool);
+using AttendTokenFunction = void (*)(const PagedAttentionParams&, const KvHeadOfSeq&,
+                                     const QkvPrepareParams*);
 
 // For the rows of one token, if they are few enough to gain; else null.
 template <typename Isa>
@@ -165,11 +168,12 @@ void PagedAttention(const PagedAttentionParams& p, ParallelFor& pool) {
   const bool prepares_heads =
       p.prepare != nullptr && attend_token != nullptr && HasOneNewTokenEach(p);
   if (p.prepare != nullptr && !prepares_heads) QkvPrepare<Isa>(*p.prepare, pool);
-  const auto work = [&](int64_t begin, int64_t end) {
+  const QkvPrepareParams prepare = prepares_heads ? *p.prepare : QkvPrepareParams{};
+  const auto work = [p, prepare, attend_token, group, prepares_heads](int64_t begin, int64_t end) {
     ForEachTile(p, RowTile::kMaxRows, begin, end,
                 [&](const KvHeadOfSeq& item, int64_t first, int64_t last) {
                   if (attend_token != nullptr && item.num_rows == group) {
-                    attend_token(p, item, prepares_heads);
+                    attend_token(p, item, prepares_heads ? &prepare : nullptr);
                   } else {
                     AttendRows<Isa>(p, item, first, last);
                   }

@@ -2,7 +2,7 @@
 // one dimension of neighbouring positions. All rows that read the head share it.
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/lanes_inl.h"
 #include "kernels/params.h"
 
 namespace mili::kernels {
@@ -14,44 +14,6 @@ struct KvBlock {
   alignas(64) float k[kMaxHeadDim * kBlockPositions];  // [head_dim, kBlockPositions]
   alignas(64) float v[kBlockPositions * kMaxHeadDim];  // [kBlockPositions, head_dim]
 };
-
-template <int... kIndices>
-struct Lanes {};
-
-// Exchanges, between two rows of a matrix, the lanes whose number has the bit kStage.
-template <typename I, int kCount, int kStage, int... kLane>
-MILI_INLINE void Exchange(I& a, I& b, Lanes<kLane...>) {
-  const I low =
-      __builtin_shufflevector(a, b, ((kLane & kStage) != 0 ? kCount + kLane - kStage : kLane)...);
-  const I high =
-      __builtin_shufflevector(a, b, ((kLane & kStage) != 0 ? kCount + kLane : kLane + kStage)...);
-  a = low;
-  b = high;
-}
-
-template <int kCount>
-MILI_INLINE auto AllLanes() {
-  if constexpr (kCount == 4) {
-    return Lanes<0, 1, 2, 3>();
-  } else if constexpr (kCount == 8) {
-    return Lanes<0, 1, 2, 3, 4, 5, 6, 7>();
-  } else {
-    return Lanes<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>();
-  }
-}
-
-template <typename Isa, int kStage>
-MILI_INLINE void TransposeFrom(typename Isa::I* rows) {
-  if constexpr (kStage < Isa::kLanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < Isa::kLanes; ++i) {
-      if ((i & kStage) != 0) continue;
-      Exchange<typename Isa::I, Isa::kLanes, kStage>(rows[i], rows[i + kStage],
-                                                     AllLanes<Isa::kLanes>());
-    }
-    TransposeFrom<Isa, 2 * kStage>(rows);
-  }
-}
 
 // K of kLanes positions, which lie in one page, into columns of the block.
 template <typename Isa>

@@ -1,11 +1,7 @@
-// Linear: the split over threads and token blocks, and the choice of the code for a weight type.
+// Linear: how x is prepared, and the split over threads and token blocks.
 #pragma once
 
-#include "kernels/cpu/linear_float_inl.h"
-#include "kernels/cpu/linear_quant_inl.h"
-#include "kernels/cpu/linear_tiles_inl.h"
-#include "kernels/cpu/linear_words_inl.h"
-#include "kernels/cpu/row_ops_inl.h"
+#include "kernels/cpu/linear_rows_inl.h"
 #include "kernels/cpu/share_inl.h"
 
 namespace mili::kernels {
@@ -14,130 +10,6 @@ namespace {
 // Tokens whose activations stay in a core's L2 beside the weights. More are done in blocks, each of
 // which reads the weights again.
 constexpr int64_t kTokenBlockBytes = 512 << 10;
-
-// kLanes rows of a part, from `row` on, as many as there are, for tokens [begin, end).
-using RowBlockFunction = void (*)(const LinearParams&, const LinearPart&, int64_t, int64_t,
-                                  int64_t);
-
-template <typename Isa>
-RowBlockFunction RowBlockOf(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return FloatRows<Isa, DType::kF32>;
-    case DType::kF16:
-      return FloatRows<Isa, DType::kF16>;
-    case DType::kBF16:
-      if constexpr (HasTiles<Isa>) {
-        return TileRows<Isa>;
-      } else if constexpr (Isa::kHasWordDot) {
-        return WordRows<Isa, 1>;
-      } else {
-        return FloatRows<Isa, DType::kBF16>;
-      }
-    case DType::kQ8_0:
-      return QuantRows<Isa, DType::kQ8_0>;
-    case DType::kQ4_0:
-      return QuantRows<Isa, DType::kQ4_0>;
-    case DType::kQ4_1:
-      return QuantRows<Isa, DType::kQ4_1>;
-    case DType::kQ5_0:
-      return QuantRows<Isa, DType::kQ5_0>;
-    case DType::kQ5_1:
-      return QuantRows<Isa, DType::kQ5_1>;
-    case DType::kQ4_K:
-      return QuantRows<Isa, DType::kQ4_K>;
-    case DType::kQ5_K:
-      return QuantRows<Isa, DType::kQ5_K>;
-    case DType::kQ6_K:
-      return QuantRows<Isa, DType::kQ6_K>;
-  }
-  return nullptr;
-}
-
-// How a matrix is multiplied.
-enum class WeightKind { kFloat, kWords, kTiles, kQuantized };
-
-template <typename Isa>
-constexpr WeightKind KindOf(DType dtype) {
-  if (IsQuantized(dtype)) return WeightKind::kQuantized;
-  if (dtype == DType::kBF16 && HasTiles<Isa>) return WeightKind::kTiles;
-  return dtype == DType::kBF16 && Isa::kHasWordDot ? WeightKind::kWords : WeightKind::kFloat;
-}
-
-// Bytes of one token's activations, prepared for weights of a kind.
-MILI_INLINE int64_t TokenBytes(WeightKind kind, int64_t cols) {
-  switch (kind) {
-    case WeightKind::kQuantized:
-      return PanelTokenBytes(cols);
-    case WeightKind::kTiles:
-      return TileTokenBytes(cols);
-    case WeightKind::kWords:
-      return WordTokenBytes(cols);
-    case WeightKind::kFloat:
-      break;
-  }
-  return 4 * cols;  // as they are
-}
-
-template <typename Isa>
-size_t LinearWorkspaceBytes(int64_t num_tokens, int64_t in_features) {
-  return static_cast<size_t>(
-      num_tokens *
-      MaxOf(PanelTokenBytes(in_features + 31), TokenBytes(KindOf<Isa>(DType::kBF16), in_features)));
-}
-
-MILI_INLINE int64_t NumRowBlocks(const LinearPart& part, int64_t rows) {
-  return (part.weight.rows + rows - 1) / rows;
-}
-
-// Row blocks [begin, end) of a part. Many tokens meet two blocks of words at a time, so that one
-// load of theirs serves two products.
-template <typename Isa>
-void PartBlocks(const LinearParams& p, const LinearPart& part, int64_t begin, int64_t end,
-                int64_t first_token, int64_t last_token) {
-  int64_t block = begin;
-  if constexpr (KindOf<Isa>(DType::kBF16) == WeightKind::kWords) {
-    const bool has_many = last_token - first_token > Isa::kTokenTile;
-    for (; part.weight.dtype == DType::kBF16 && has_many && block + 2 <= end; block += 2) {
-      WordRows<Isa, 2>(p, part, block * Isa::kLanes, first_token, last_token);
-    }
-  }
-  const RowBlockFunction run = RowBlockOf<Isa>(part.weight.dtype);
-  for (; block < end; ++block) run(p, part, block * Isa::kLanes, first_token, last_token);
-}
-
-// Row blocks [begin, end), counted through all parts.
-template <typename Isa>
-void RowBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_token,
-               int64_t last_token) {
-  int64_t first_block = 0;
-  for (int i = 0; i < p.num_parts; ++i) {
-    const LinearPart& part = p.parts[i];
-    const int64_t num_blocks = NumRowBlocks(part, Isa::kLanes);
-    const int64_t to = MinOf(end - first_block, num_blocks);
-    PartBlocks<Isa>(p, part, MaxOf(begin - first_block, 0), to, first_token, last_token);
-    first_block += num_blocks;
-  }
-}
-
-// Row blocks [begin, end) of gate and up, and what SiLU makes of them.
-template <typename Isa>
-void SiluBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first_token,
-                int64_t last_token) {
-  const LinearPart& gate = p.parts[0];
-  const LinearPart& up = p.parts[1];
-  for (int64_t block = begin; block < end; block += 2) {
-    const int64_t last_block = MinOf(block + 2, end);
-    PartBlocks<Isa>(p, gate, block, last_block, first_token, last_token);
-    PartBlocks<Isa>(p, up, block, last_block, first_token, last_token);
-    const int64_t row = block * Isa::kLanes;
-    const int64_t num_rows = MinOf(gate.weight.rows, last_block * Isa::kLanes) - row;
-    for (int64_t t = first_token; t < last_token; ++t) {
-      float* y = gate.y + t * gate.y_stride + row;
-      SiluMulRow<Isa>(y, up.y + t * up.y_stride + row, num_rows, y);
-    }
-  }
-}
 
 // Columns of a panel that a thread prepares at a time, whole blocks of every kind.
 constexpr int64_t kRunColumns = 128;
@@ -200,18 +72,67 @@ void Prepare(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
   if (p.norm != nullptr) AddRmsNorm<Isa>(*p.norm, pool);
 }
 
-// All parts are of one kind.
+// The weights from row block `block` on, counted through all parts (through gate alone with
+// silu_mul), to the end of their matrix; none where they are not packed.
+struct PackedRun {
+  const std::byte* data;
+  int64_t bytes;
+};
 template <typename Isa>
-void LinearOfKind(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
-  Prepare<Isa>(p, kind, pool);
-  int64_t num_blocks = NumRowBlocks(p.parts[0], Isa::kLanes);
-  for (int i = 1; i < p.num_parts && !p.silu_mul; ++i) {
-    num_blocks += NumRowBlocks(p.parts[i], Isa::kLanes);
+MILI_INLINE PackedRun RunFrom(const LinearParams& p, WeightKind kind, int64_t block) {
+  for (int i = 0; i < p.num_parts; ++i) {
+    const Matrix& weight = p.parts[i].weight;
+    const int64_t num_blocks = NumRowBlocks(p.parts[i], Isa::kLanes);
+    if (block < num_blocks) {
+      const int64_t group_bytes = kind == WeightKind::kQuantized
+                                      ? PackedGroupBytes(weight.dtype, weight.cols)
+                                  : kind == WeightKind::kWords ? WordGroupBytes(weight.cols)
+                                                               : 0;
+      const int64_t first = block * Isa::kLanes / kPackedRows;
+      const int64_t num_groups = (weight.rows + kPackedRows - 1) / kPackedRows;
+      return {weight.data + first * group_bytes, (num_groups - first) * group_bytes};
+    }
+    block -= num_blocks;
   }
-  const int64_t token_block =
-      MaxOf(kTokenBlockBytes / TokenBytes(kind, p.in_features) / 16 * 16, 32);
-  const int64_t macs = num_blocks * Isa::kLanes * p.in_features * p.num_tokens;
-  Split(pool, num_blocks, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end) {
+  return {};
+}
+
+// The loop over the row blocks of all parts, which are of one kind. It holds what it needs by
+// value: see Split.
+template <typename Isa>
+struct RowBlockLoop {
+  // Where little is to be prepared, the caller does it while the others come: these bring their
+  // first rows into their caches. Loads, since of many prefetches at once the most are dropped.
+  MILI_INLINE bool Arrive(int thread_idx, int64_t begin) const {
+    if (!prepares) return true;
+    const PackedRun rows = RunFrom<Isa>(p, kind, begin);
+    if (thread_idx == 0) {
+      for (int64_t i = 0; i < MinOf(rows.bytes, 1024); i += 64) __builtin_prefetch(rows.data + i);
+      Prepare<Isa>(p, kind, *pool);
+      __atomic_store_n(&is_prepared, 1, __ATOMIC_RELEASE);
+      return true;
+    }
+    const int64_t num_touched = MinOf(rows.bytes, 16384) / 256;
+    // Some microseconds are enough, unless the caller has lost its core: the loop is its alone
+    // then.
+    for (int64_t i = 0; i < 1000; ++i) {
+      if (__atomic_load_n(&is_prepared, __ATOMIC_ACQUIRE) != 0) {
+        for (int64_t j = 0; j < MinOf(token_bytes, 2048); j += 64) {
+          __builtin_prefetch(p.workspace + j);
+        }
+        return true;
+      }
+      if (i >= num_touched) {
+        Pause();
+        continue;
+      }
+      for (int64_t j = 256 * i; j < 256 * (i + 1); j += 64) {
+        (void)*reinterpret_cast<const volatile std::byte*>(rows.data + j);
+      }
+    }
+    return false;
+  }
+  MILI_INLINE void operator()(int64_t begin, int64_t end, int) const {
     for (int64_t t = 0; t < p.num_tokens; t += token_block) {
       const int64_t last = MinOf(t + token_block, p.num_tokens);
       if (p.silu_mul) {
@@ -220,7 +141,32 @@ void LinearOfKind(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
         RowBlocks<Isa>(p, begin, end, t, last);
       }
     }
-  });
+  }
+
+  LinearParams p;
+  WeightKind kind;
+  bool prepares;  // p.x and its panels, in the loop
+  ParallelFor* pool;
+  int64_t token_block;
+  int64_t token_bytes;
+  alignas(64) mutable int is_prepared = 0;  // the others look until it is
+};
+
+template <typename Isa>
+void LinearOfKind(const LinearParams& p, WeightKind kind, ParallelFor& pool) {
+  int64_t num_blocks = NumRowBlocks(p.parts[0], Isa::kLanes);
+  for (int i = 1; i < p.num_parts && !p.silu_mul; ++i) {
+    num_blocks += NumRowBlocks(p.parts[i], Isa::kLanes);
+  }
+  const int64_t token_bytes = TokenBytes(kind, p.in_features);
+  const int64_t token_block = MaxOf(kTokenBlockBytes / token_bytes / 16 * 16, 32);
+  const int64_t macs = num_blocks * Isa::kLanes * p.in_features * p.num_tokens;
+  const bool is_parallel = pool.num_threads() > 1 && num_blocks > 1 && macs >= kMinParallelMacs;
+  const bool prepares = is_parallel && p.num_tokens * p.in_features < kMinParallelElements;
+  if (!prepares) Prepare<Isa>(p, kind, pool);
+  const RowBlockLoop<Isa> loop = {p, kind, prepares, &pool, token_block, token_bytes};
+  if (!is_parallel) return loop(0, num_blocks, 0);
+  ForPieces(pool, num_blocks, 1, loop);
 }
 
 template <typename Isa>

@@ -4,7 +4,7 @@
 // (mean |dlogprob| 0.052 against 0.039 on SmolLM2).
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/lanes_inl.h"
 
 namespace mili::kernels {
 namespace {
@@ -72,17 +72,70 @@ MILI_INLINE int32_t QuantizeBlock(const float* x, int8_t* q, float* block_scale)
   return Isa::ReduceAddInt(sum);
 }
 
+// The same for kLanes blocks of 16 elements at a time, as token t of panel blocks of 32 from
+// `block` on. False, and nothing is written, where an element is no finite number.
+template <typename Isa, int kTokens>
+MILI_INLINE bool QuantizeBlocks(const float* x, int t, PanelBlock<kTokens>* block) {
+  using F = typename Isa::F;
+  using I = typename Isa::I;
+  constexpr int kCount = Isa::kLanes;
+  I rows[kCount];
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) {
+    rows[i] = I{};
+    for (int j = 16 * i; j < 16 * (i + 1); j += Isa::kLanes) {
+      const I bits = LoadAs<I>(x + j) & 0x7fffffff;
+      rows[i] = bits > rows[i] ? bits : rows[i];
+    }
+  }
+  const I max_bits = ReduceRows<Isa>(rows, [](I a, I b) { return a > b ? a : b; });
+  if (Isa::ReduceMaxInt(max_bits) >= 0x7f800000) return false;
+  const F max = reinterpret_cast<F>(max_bits);
+  const F unit = max / 127.0f;
+  float inverse[kCount];
+  StoreAs(inverse, max > 1e-34f ? 127.0f / max : F{});
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) {
+    rows[i] = I{};
+    for (int j = 0; j < 16; j += Isa::kLanes) {
+      const I rounded = RoundScaled<Isa>(x + 16 * i + j, {0, inverse[i], true});
+      Isa::StoreBytes(block[i / 2].q[t] + i % 2 * 16 + j, rounded);
+      rows[i] += rounded;
+    }
+  }
+  const I sum = ReduceRows<Isa>(rows, [](I a, I b) { return a + b; });
+  int32_t sums[kCount];
+  float units[kCount];
+  float values[kCount];
+  StoreAs(sums, sum);
+  StoreAs(units, unit);
+  StoreAs(values, unit * ToF<Isa>(sum));
+  for (int i = 0; i < kCount; i += 2) {
+    PanelBlock<kTokens>& to = block[i / 2];
+    __builtin_memcpy(to.scale[t], units + i, sizeof(to.scale[t]));
+    __builtin_memcpy(to.sum16[t], sums + i, sizeof(to.sum16[t]));
+    to.sum[t] = values[i] + values[i + 1];
+  }
+  return true;
+}
+
 // Writes columns [begin, end) of token t, whole blocks, into a panel of kTokens at `panel`.
 template <typename Isa, int kTokens>
 void QuantizeToken(const float* x, int64_t begin, int64_t end, int t, std::byte* panel) {
-  auto* block = reinterpret_cast<PanelBlock<kTokens>*>(panel) + begin / 32;
-  for (int64_t b = begin / 32; b < end / 32; ++b, ++block) {
-    for (int half = 0; half < 2; ++half) {
-      block->sum16[t][half] = QuantizeBlock<Isa>(x + 32 * b + 16 * half, block->q[t] + 16 * half,
-                                                 &block->scale[t][half]);
+  constexpr int64_t kManyBlocks = Isa::kLanes / 2;  // of 32
+  auto* block = reinterpret_cast<PanelBlock<kTokens>*>(panel);
+  for (int64_t b = begin / 32; b < end / 32;) {
+    if (b + kManyBlocks <= end / 32 && QuantizeBlocks<Isa>(x + 32 * b, t, block + b)) {
+      b += kManyBlocks;
+      continue;
     }
-    block->sum[t] = block->scale[t][0] * static_cast<float>(block->sum16[t][0]) +
-                    block->scale[t][1] * static_cast<float>(block->sum16[t][1]);
+    for (int half = 0; half < 2; ++half) {
+      block[b].sum16[t][half] = QuantizeBlock<Isa>(
+          x + 32 * b + 16 * half, block[b].q[t] + 16 * half, &block[b].scale[t][half]);
+    }
+    block[b].sum[t] = block[b].scale[t][0] * static_cast<float>(block[b].sum16[t][0]) +
+                      block[b].scale[t][1] * static_cast<float>(block[b].sum16[t][1]);
+    ++b;
   }
 }
 

@@ -87,6 +87,13 @@ MILI_INLINE typename Isa::F ToF(typename Isa::I v) {
 MILI_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 MILI_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// Between two looks at what another thread writes.
+MILI_INLINE void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 constexpr float kInfinity = __builtin_inff();
 
 // exp to 1.5 ulp: 2^n times a degree-6 polynomial on [-ln2/2, ln2/2] (Cephes' coefficients). Below

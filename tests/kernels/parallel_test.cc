@@ -46,6 +46,32 @@ TEST(ForPiecesTest, TheCallerDoesWhatHelpersThatNeverComeLeave) {
   EXPECT_EQ(done, 1000);
 }
 
+// Turns helpers away.
+struct ForTheCallerAlone {
+  bool Arrive(int thread_idx, int64_t begin) const {
+    ++*num_arrived;
+    if (thread_idx == 0) *callers_begin = begin;
+    return thread_idx == 0;
+  }
+  void operator()(int64_t begin, int64_t end, int thread_idx) const {
+    if (thread_idx == 0) *done += end - begin;
+  }
+  std::atomic<int>* num_arrived;
+  int64_t* callers_begin;
+  int64_t* done;
+};
+
+TEST(ForPiecesTest, AThreadThatTheBodyTurnsAwayClaimsNothing) {
+  SpawningPool pool(3);
+  std::atomic<int> num_arrived{0};
+  int64_t callers_begin = -1;
+  int64_t done = 0;
+  ForPieces(pool, 1000, 1, ForTheCallerAlone{&num_arrived, &callers_begin, &done});
+  EXPECT_EQ(done, 1000);
+  EXPECT_EQ(num_arrived, 3);
+  EXPECT_EQ(callers_begin, 0);
+}
+
 TEST(ForPiecesTest, OthersTakeTheShareOfASlowThread) {
   constexpr int64_t kCount = 160;
   SpawningPool pool(2);

@@ -47,6 +47,13 @@ void Pause() {
 #endif
 }
 
+// The loop may be over and `context` gone: nothing is read.
+void CallFor(const void* context) {
+  for (int i = 0; i < kernels::ParallelFor::kContextBytes; i += 64) {
+    __builtin_prefetch(static_cast<const char*>(context) + i);
+  }
+}
+
 // Lets whatever else waits for this CPU run now: the threads that carry plans and tokens are
 // short, and once a compute thread has the CPU the kernel may make them wait for a whole tick
 // (4 ms at 250 Hz), longer than a step. Costs a fraction of a microsecond when nothing waits.
@@ -100,7 +107,7 @@ void CpuPool::Run(void (*task)(void*, int), void* context) {
   }
   caller_pace_.Pass();
   task_ = task;
-  context_ = context;
+  context_.store(context, std::memory_order_relaxed);
   // Opens the next loop. Sequentially consistent, as are the helpers' accesses: a helper that goes
   // to sleep either is counted here or sees the new state.
   state_.store((state_.load(std::memory_order_relaxed) & ~kClosed) + kLoop);
@@ -145,12 +152,13 @@ void CpuPool::HelperMain(int thread_idx) {
       num_sleeping_.fetch_sub(1);
     }
     if (stopping_.load()) return;
+    CallFor(context_.load(std::memory_order_relaxed));
     pace.Pass();  // outside of a loop, where nobody waits for it
     if (!Enter(&seen)) {
       if (stopping_.load()) return;  // what it missed may have been the call to stop
       continue;
     }
-    task_(context_, thread_idx);
+    task_(context_.load(std::memory_order_relaxed), thread_idx);
     if ((state_.fetch_sub(kInside) & (kClosed - 1)) == 1 && caller_sleeps_.load()) {
       FutexWakeAll(state_);
     }

@@ -56,12 +56,13 @@ class CpuPool final : public kernels::ParallelFor {
   const int num_threads_;
   const std::vector<int> cpus_;
   Pace caller_pace_;
-  std::thread::id caller_;              // that stays on cpus_[0]
-  void (*task_)(void*, int) = nullptr;  // written while the loop is closed and empty
-  void* context_ = nullptr;
-  // Helpers wait for another loop, the caller for an empty one.
+  std::thread::id caller_;  // that stays on cpus_[0]
+  // Helpers wait for another loop, the caller for an empty one. What they need with it lies in the
+  // same cache line.
   alignas(64) std::atomic<uint32_t> state_{kClosed};
   std::atomic<uint32_t> num_sleeping_{0};
+  void (*task_)(void*, int) = nullptr;    // written while the loop is closed and empty
+  std::atomic<void*> context_ = nullptr;  // likewise, but a helper looks before it enters
   std::atomic<bool> caller_sleeps_{false};
   std::atomic<bool> stopping_{false};
   std::vector<std::thread> helpers_;
