@@ -10,10 +10,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kPageTokens = 16;
 constexpr int kHalf = kVec / 2;
-// What is brought into the L2 ahead of attention: so many pages of each of its shares, and the
-// blocks that ask for them. More than 4 pages, 8 MB on an H100, hold up the end of this kernel.
-constexpr int kPagesAhead = 4;
-constexpr int kBlocksAhead = 66;
+constexpr int kBlocksAhead = 66;  // that bring KV into the L2
 
 // What a thread holds of a head: elements 4 lane .. 4 lane + 3 of each half, so that a rotation
 // needs no other thread. head_dim / 8 neighbouring threads hold the head.
@@ -75,6 +72,7 @@ __device__ __forceinline__ void RotateHead(float (&v)[kVec], const float4& cos, 
 __device__ __forceinline__ void BringKv(const QkvPrepareParams& p, int32_t warp,
                                         int32_t num_warps) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  constexpr int kPagesAhead = 4;  // more, 8 MB on an H100, hold up the end of this kernel
   const auto* plan = reinterpret_cast<const DecodePlanHeader*>(p.ahead.plan);
   const auto* shares = reinterpret_cast<const DecodeShare*>(plan + 1);
   const int32_t lane = threadIdx.x % 32;
