@@ -10,7 +10,7 @@ namespace mili::kernels::cuda {
 namespace {
 
 // Counts up when the format or the kernels change.
-constexpr std::string_view kHeader = "mili-linear-tuning 6";
+constexpr std::string_view kHeader = "mili-linear-tuning 7";
 constexpr size_t kMaxEntries = 16384;
 constexpr int32_t kMaxDimension = 1 << 24;
 constexpr size_t kNumFields = 11 + 8;

@@ -79,17 +79,17 @@ bool SuitsThreeGroups(const LinearParams& p, int splits, const SkinnyDevice& dev
 }
 
 // As measured in steps on an H100: the largest tiles where one for each multiprocessor fills it.
-// Else small tiles, and where those are few so many splits that most multiprocessors have a block,
-// with a long k nearly all; not less than 6 chunks for a block. Where each has several blocks and
-// the tokens are many: large tiles, which read those half as often.
+// Else small tiles, and where those are few so many splits that nearly every multiprocessor has a
+// block; not less than 8 chunks for a block. Where each has several blocks and the tokens are many:
+// large tiles, which read those half as often.
 WideCut UsualCut(const LinearParams& p, const SkinnyDevice& device) {
   if (SuitsThreeGroups(p, 1, device)) return {3, 1};
   const int tiles = DivideUp(p.n, kWideGroupRows);
   if (p.num_rows > 64 && tiles > 2 * device.num_sms) return {2, 1};
   const int chunks = ChunksOf(p);
-  const int wanted = device.num_sms * (chunks >= 24 ? 90 : 70) / 100;
+  const int wanted = device.num_sms * 90 / 100;
   WideCut cut;
-  while (tiles * cut.splits < wanted && cut.splits < kMaxCluster && chunks >= 12 * cut.splits) {
+  while (tiles * cut.splits < wanted && cut.splits < kMaxCluster && chunks >= 16 * cut.splits) {
     cut.splits *= 2;
   }
   return cut;

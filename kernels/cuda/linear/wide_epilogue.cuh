@@ -24,37 +24,87 @@ struct WideBlock {
   uint32_t ring;
 };
 
-// Four neighbouring outputs of a token: so a warp reads the sums without bank conflicts. Made
-// early, so that what it reads from memory is there when the sums are.
+// A thread's share of a tile's outputs: four neighbouring ones, so that a warp reads the sums
+// without bank conflicts, of some of the tokens that this block owns. What it needs from memory
+// beside the sums is asked for before those are there, as far as registers allow.
 template <typename Tile>
-struct WideUnit {
-  using Out = typename Tile::Out;
-  using Type = typename Out::Type;
-
-  int token;  // of the tile
-  int row;    // of the tile; with silu_mul the first of four gate rows
-  int n;
-  int64_t m;
-  bool exists;
-  uint2 bias;
-  uint2 add;
-
-  __device__ __forceinline__ void Begin(const WideArgs& a, const WideBlock& block, int in_token,
-                                        int tile_token, bool is_valid) {
-    token = is_valid ? tile_token : 0;
-    row = a.silu_mul ? in_token / 2 * 16 + in_token % 2 * 4 : in_token * 4;
-    n = block.tile * Tile::kRows + row;
-    m = block.first_token + token;
-    exists = is_valid && n < a.n;
-    if (!exists) return;
-    if (a.bias != nullptr) bias = *At(a.bias, n);
-    if (a.add != nullptr) add = *At(a.add, m * a.add_stride + n);
+class WideOutputs {
+ public:
+  __device__ __forceinline__ WideOutputs(const WideArgs& a, const WideBlock& block) {
+    const int threads = Tile::kRows / (a.silu_mul ? 8 : 4);  // of a token
+    const int place = threadIdx.x % threads;
+    const int num_tokens = min(Tile::kTokens, a.num_rows - block.first_token);
+    const int share = (num_tokens + a.num_splits - 1) / a.num_splits;
+    row_ = a.silu_mul ? place / 2 * 16 + place % 2 * 4 : place * 4;
+    n_ = block.tile * Tile::kRows + row_;
+    step_ = Tile::kMultipliers / threads;
+    token_ = block.split * share + threadIdx.x / threads;
+    end_ = n_ < a.n ? min(block.split * share + share, num_tokens) : 0;
   }
 
-  // All are asked for before the first is needed. `parts` is [token][row] in every block.
+  // What belongs to the weight rows: depends on no other kernel.
+  __device__ __forceinline__ void LoadColumns(const WideArgs& a) {
+    if (token_ >= end_) return;
+    if (a.bias != nullptr) bias_ = *At(a.bias, n_);
+    if (a.w_scales == nullptr) return;
+    scale_ = *reinterpret_cast<const float4*>(a.w_scales + n_);
+    if (a.silu_mul) up_scale_ = *reinterpret_cast<const float4*>(a.w_scales + n_ + 8);
+  }
+
+  // What belongs to the next tokens.
+  __device__ __forceinline__ void LoadTokens(const WideArgs& a, const WideBlock& block) {
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int token = token_ + j * step_;
+      if (token >= end_) break;
+      const int64_t m = block.first_token + token;
+      if (a.add != nullptr) add_[j] = *At(a.add, m * a.add_stride + n_);
+      if (a.w_scales != nullptr) x_scale_[j] = a.x_scales[m];
+    }
+  }
+
+  // After LoadColumns and LoadTokens. `parts` is [token][row] in every block; `sync` makes the sums
+  // of all blocks visible.
+  template <int kSplits, typename Sync>
+  __device__ __forceinline__ void Write(const WideArgs& a, const WideBlock& block,
+                                        const float* parts, Sync sync) {
+    sync();
+    while (true) {
+      Write<kSplits>(a, block, parts);
+      token_ += kAtOnce * step_;
+      if (token_ >= end_) return;
+      LoadTokens(a, block);
+    }
+  }
+
+ private:
+  using Out = typename Tile::Out;
+  using Type = typename Out::Type;
+  static constexpr int kAtOnce = 4;
+  static constexpr int kReadAtOnce = 2;  // more would not fit the registers with many splits
+
+  static __device__ __forceinline__ const uint2* At(const void* array, int64_t i) {
+    return reinterpret_cast<const uint2*>(static_cast<const Type*>(array) + i);
+  }
+
+  static __device__ __forceinline__ void Add(const uint2& bits, float4* value) {
+    using Pair = typename PairOf<Type>::Type;
+    const float2 low = ToFloat2(*reinterpret_cast<const Pair*>(&bits.x));
+    const float2 high = ToFloat2(*reinterpret_cast<const Pair*>(&bits.y));
+    value->x += low.x;
+    value->y += low.y;
+    value->z += high.x;
+    value->w += high.y;
+  }
+
+  static __device__ __forceinline__ void Scale(const float4& scale, float x_scale, float4* value) {
+    *value = make_float4(value->x * scale.x * x_scale, value->y * scale.y * x_scale,
+                         value->z * scale.z * x_scale, value->w * scale.w * x_scale);
+  }
+
+  // All parts are asked for before the first is needed.
   template <int kSplits>
-  __device__ __forceinline__ float4 Sum(const float* parts, int rows_further) const {
-    const float* part = parts + token * Tile::kSumPitch + row + rows_further;
+  static __device__ __forceinline__ float4 Sum(const float* part) {
     if (kSplits == 1) return *reinterpret_cast<const float4*>(part);
     const uint32_t address = SharedAddress(part);
     float4 v[kSplits];
@@ -70,20 +120,45 @@ struct WideUnit {
     return v[0];
   }
 
+  template <int kSplits>
+  __device__ __forceinline__ void Write(const WideArgs& a, const WideBlock& block,
+                                        const float* parts) const {
+    constexpr int kTogether = kSplits > 2 ? kReadAtOnce : kAtOnce;
+#pragma unroll
+    for (int first = 0; first < kAtOnce; first += kTogether) {
+      if (token_ + first * step_ >= end_) return;
+      float4 values[kTogether];
+      float4 ups[kTogether];
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) {
+        // A token that does not exist reads the first one's.
+        const int token = token_ + (first + j) * step_;
+        const float* part = parts + (token < end_ ? token : 0) * Tile::kSumPitch + row_;
+        values[j] = Sum<kSplits>(part);
+        if (a.silu_mul) ups[j] = Sum<kSplits>(part + 8);
+      }
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) Finish(a, block, first + j, values[j], ups[j]);
+    }
+  }
+
   // `up` matters with silu_mul alone.
-  __device__ __forceinline__ void Finish(const WideArgs& a, float4 value, float4 up) const {
-    if (!exists) return;
-    value = Scaled(a, value, n);
+  __device__ __forceinline__ void Finish(const WideArgs& a, const WideBlock& block, int j,
+                                         float4 value, float4 up) const {
+    const int token = token_ + j * step_;
+    if (token >= end_) return;
+    if (a.w_scales != nullptr) Scale(scale_, x_scale_[j], &value);
     if (a.silu_mul) {
-      up = Scaled(a, up, n + 8);
+      if (a.w_scales != nullptr) Scale(up_scale_, x_scale_[j], &up);
       value.x = value.x / (1.0f + __expf(-value.x)) * up.x;
       value.y = value.y / (1.0f + __expf(-value.y)) * up.y;
       value.z = value.z / (1.0f + __expf(-value.z)) * up.z;
       value.w = value.w / (1.0f + __expf(-value.w)) * up.w;
     }
-    if (a.bias != nullptr) Add(bias, &value);
-    if (a.add != nullptr) Add(add, &value);
-    const int64_t to = m * a.y_stride + (a.silu_mul ? n / 16 * 8 + n % 8 : n);
+    if (a.bias != nullptr) Add(bias_, &value);
+    if (a.add != nullptr) Add(add_[j], &value);
+    const int64_t m = block.first_token + token;
+    const int64_t to = m * a.y_stride + (a.silu_mul ? n_ / 16 * 8 + n_ % 8 : n_);
     if (a.is_y_f32) {
       *reinterpret_cast<float4*>(static_cast<float*>(a.y) + to) = value;
     } else {
@@ -92,66 +167,17 @@ struct WideUnit {
     }
   }
 
- private:
-  static __device__ __forceinline__ const uint2* At(const void* array, int64_t i) {
-    return reinterpret_cast<const uint2*>(static_cast<const Type*>(array) + i);
-  }
-
-  static __device__ __forceinline__ void Add(const uint2& bits, float4* value) {
-    using Pair = typename PairOf<Type>::Type;
-    const float2 low = ToFloat2(*reinterpret_cast<const Pair*>(&bits.x));
-    const float2 high = ToFloat2(*reinterpret_cast<const Pair*>(&bits.y));
-    value->x += low.x;
-    value->y += low.y;
-    value->z += high.x;
-    value->w += high.y;
-  }
-
-  __device__ __forceinline__ float4 Scaled(const WideArgs& a, float4 value, int column) const {
-    if (a.w_scales == nullptr) return value;
-    const float x_scale = a.x_scales[m];
-    const float4 scale = *reinterpret_cast<const float4*>(a.w_scales + column);
-    return make_float4(value.x * scale.x * x_scale, value.y * scale.y * x_scale,
-                       value.z * scale.z * x_scale, value.w * scale.w * x_scale);
-  }
+  int row_;    // of the tile; with silu_mul the first of four gate rows
+  int n_;      // of the product
+  int token_;  // of the tile, the next
+  int end_;
+  int step_;  // from token to token
+  uint2 bias_;
+  float4 scale_;
+  float4 up_scale_;
+  uint2 add_[kAtOnce];
+  float x_scale_[kAtOnce];
 };
-
-// Writes those outputs of the tile that this block owns: of its tokens a share, some units of a
-// thread at once so that their reads overlap. `sync` makes the sums of all blocks visible.
-template <typename Tile, int kSplits, typename Sync>
-__device__ __forceinline__ void WriteOutputs(const WideArgs& a, const WideBlock& block,
-                                             const float* parts, Sync sync) {
-  constexpr int kAtOnce = kSplits > 2 ? 2 : 4;  // more would not fit the registers
-  const int units_of_token = Tile::kRows / (a.silu_mul ? 8 : 4);
-  const int num_tokens = min(Tile::kTokens, a.num_rows - block.first_token);
-  const int share = (num_tokens + kSplits - 1) / kSplits;
-  const int first = block.split * share;
-  const int num_units = max(0, min(share, num_tokens - first)) * units_of_token;
-  WideUnit<Tile> units[kAtOnce];
-  const auto begin = [&](int base) {
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-      const int unit = base + j * Tile::kMultipliers;
-      units[j].Begin(a, block, unit % units_of_token, first + unit / units_of_token,
-                     unit < num_units);
-    }
-  };
-  begin(threadIdx.x);
-  sync();
-  for (int base = threadIdx.x; base < num_units; base += kAtOnce * Tile::kMultipliers) {
-    if (base != static_cast<int>(threadIdx.x)) begin(base);
-    float4 values[kAtOnce];
-    float4 ups[kAtOnce];
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) values[j] = units[j].template Sum<kSplits>(parts, 0);
-    if (a.silu_mul) {
-#pragma unroll
-      for (int j = 0; j < kAtOnce; ++j) ups[j] = units[j].template Sum<kSplits>(parts, 8);
-    }
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) units[j].Finish(a, values[j], ups[j]);
-  }
-}
 
 // Brings what belongs to the tile's weight rows into the L2 while the producers of x still run.
 template <typename Type>

@@ -30,6 +30,8 @@ struct WideTile {
   static constexpr uint32_t kWeightBytes = kRows * kWideChunkBytes;
   static constexpr uint32_t kStageBytes = kWeightBytes + kTokens * kWideChunkBytes;
   static constexpr int kSumPitch = kRows + kWideSumPadding;
+  // Whether registers are left for what the outputs need while the sums are made.
+  static constexpr bool kAsksEarly = kTokens <= (kGroups == 2 ? 64 : 128);
 };
 
 __device__ __forceinline__ WideBlock WideBlockOf(const WideArgs& a, int tokens, uint32_t base) {
@@ -140,24 +142,34 @@ __device__ __forceinline__ void StoreSums(const float (&sums)[Tile::kPieces][Til
 template <typename Tile>
 __device__ __forceinline__ void MultiplyTile(const WideArgs& a, const WideBlock& block,
                                              char* shared) {
-  PrefetchColumns<typename Tile::Out::Type>(a, block.tile * Tile::kRows, Tile::kRows);
+  WideOutputs<Tile> outputs(a, block);
+  if (Tile::kAsksEarly) {
+    outputs.LoadColumns(a);
+  } else {
+    PrefetchColumns<typename Tile::Out::Type>(a, block.tile * Tile::kRows, Tile::kRows);
+  }
   WaitForProducers();
+  if (Tile::kAsksEarly) outputs.LoadTokens(a, block);
   float sums[Tile::kPieces][Tile::kPiece / 2];
   MultiplyStages<Tile>(a, block, sums);
   SyncThreads(1, Tile::kMultipliers);  // all have read the ring
   float* const parts = reinterpret_cast<float*>(shared + kWideRingOffset);
   StoreSums<Tile>(sums, parts);
+  if (!Tile::kAsksEarly) {
+    outputs.LoadColumns(a);
+    outputs.LoadTokens(a, block);
+  }
   const auto sync_block = [] { SyncThreads(1, Tile::kMultipliers); };
   const auto sync_cluster = [] { SyncCluster(); };
   switch (a.num_splits) {
     case 1:
-      return WriteOutputs<Tile, 1>(a, block, parts, sync_block);
+      return outputs.template Write<1>(a, block, parts, sync_block);
     case 2:
-      return WriteOutputs<Tile, 2>(a, block, parts, sync_cluster);
+      return outputs.template Write<2>(a, block, parts, sync_cluster);
     case 4:
-      return WriteOutputs<Tile, 4>(a, block, parts, sync_cluster);
+      return outputs.template Write<4>(a, block, parts, sync_cluster);
     default:
-      return WriteOutputs<Tile, 8>(a, block, parts, sync_cluster);
+      return outputs.template Write<8>(a, block, parts, sync_cluster);
   }
 }
 

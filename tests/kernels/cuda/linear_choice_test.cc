@@ -163,6 +163,8 @@ TEST_F(LinearChoice, GivesMostMultiprocessorsABlockOfTheWideKernel) {
   EXPECT_EQ(cut.splits, 4);
   LinearParams longer = Params(64);
   longer.k = 3072;
+  EXPECT_EQ(WideCuts(longer, kH100).front().splits, 4);
+  longer.k = 4096;
   EXPECT_EQ(WideCuts(longer, kH100).front().splits, 8);
   // 128 tiles of 192 rows for 132 multiprocessors.
   LinearParams large = Params(128);
