@@ -97,7 +97,7 @@ class alignas(64) Pieces {
 // piece, which most probably begins there; false: the thread claims none, which the caller (thread
 // 0) must not say.
 template <typename Body>
-void ForPieces(ParallelFor& pool, int64_t count, int64_t granule, Body body) {
+void ForPieces(ParallelFor& pool, int64_t count, int64_t granule, const Body& body) {
   Pieces<Body> pieces(count, granule, pool.num_threads(), body);
   pool.Run(
       [](void* context, int thread_idx) { static_cast<Pieces<Body>*>(context)->Work(thread_idx); },
