@@ -1,5 +1,6 @@
 """tools/bench/gpu, from a bundle and without a GPU: what it measures, and what it says of it."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import harness
 
@@ -51,7 +53,6 @@ class GpuBenchTest(unittest.TestCase):
                                          "ready", "ttft 16", "c4 16->32", "c4 16->32 gRPC"})
         for what, value in measured.items():
             self.assertGreater(value, 0, what)
-        self.assertGreater(measured["step b4"], measured["step b1"] / 2)
         # What the device did: 16 requests, 4 at a time, of 16 tokens and 32 more.
         for row in report["rows"][-2:]:
             self.assertGreaterEqual(row["steps"], 4 * 32)
@@ -85,6 +86,15 @@ class GpuBenchTest(unittest.TestCase):
         self.assertEqual(text, "begun\nsh: not done after 1 s\n")
         with self.assertRaisesRegex(programs.Failure, "^sh: exit code 4: no luck"):
             programs.run(["sh", "-c", "echo no luck >&2; exit 4"], 20)
+
+    def test_the_time_of_a_step_is_that_of_all_its_sequences(self):
+        runs = [{"concurrency": count, "decode_tokens_per_s": 2000, "idle_p50_ms": 0.003}
+                for count in (1, 4)]
+        with mock.patch.object(steps, "bench", return_value={"runs": runs, "first_token_ms": 7}):
+            options = argparse.Namespace(device="cpu")
+            measured = dict(steps.measure(options, "tiny", self.work / "tiny", programs.Budget(20)))
+        self.assertEqual(measured, {"step b1": 0.5, "idle b1": 3, "step b4": 2, "idle b4": 3,
+                                    "prompt 128": 7})
 
     def test_a_step_gets_no_more_than_the_time_left(self):
         self.assertLessEqual(programs.Budget(10).left(100), 10)
