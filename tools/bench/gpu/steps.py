@@ -13,7 +13,7 @@ DECODES = {
 PROMPTS = {
     "full": {128: "prompt 128", 1024: "prompt 1k", 2048: "prompt 2k", 4096: "prompt 4k",
              8192: "prompt 8k"},
-    "fp8": {1024: "prompt 1k", 2048: "prompt 2k", 8192: "prompt 8k"},
+    "fp8": {2048: "prompt 2k"},
     "small": {128: "prompt 128"},
 }
 
