@@ -95,7 +95,22 @@ cudaError_t LaunchRows(const Args& args, bool pdl, cudaStream_t stream) {
   const cudaError_t error = cudaFuncSetAttribute(
       Kernel<kRows>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
-  return Launch(Kernel<kRows>, dim3(kBlocks), dim3(kThreads), kSharedBytes, pdl, stream, args);
+  // Blocks wait for each other: all of them run, or none.
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeCooperative;
+  attributes[0].val.cooperative = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = kBlocks;
+  config.blockDim = kThreads;
+  config.dynamicSmemBytes = kSharedBytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = pdl ? 2 : 1;
+  const cudaError_t launched = cudaLaunchKernelEx(&config, Kernel<kRows>, args);
+  const cudaError_t last = cudaGetLastError();
+  return launched != cudaSuccess ? launched : last;
 }
 
 Exchange LayOut(uint64_t* words) {

@@ -10,9 +10,9 @@
 namespace mili::kernels::cuda {
 namespace decode_layers {
 
-// Copies that may be under way at once. More do not come sooner, but what the blocks exchange has
-// to wait behind them.
-inline constexpr int kMaxUnderWay = 2;
+// Copies that may be under way at once. More do not come sooner while there is time for all, but
+// what the blocks exchange has to wait behind them; where pages take longer than that, they do.
+__device__ __forceinline__ int MaxUnderWay(int num_pages) { return num_pages <= 16 ? 2 : 3; }
 
 // Barriers of the warps that calculate. The sums' one is the first of four.
 enum NamedBarrier : int { kSumsBarrier = 1, kReadBarrier = 5, kCombineBarrier = 6 };
@@ -164,16 +164,17 @@ struct Loader {
   const int* kept_pages;  // the first ones of the unit
   const Unit<kRows>& unit;
   Place<kSlots> under_way;  // the first copy that may not have come
+  const int max_under_way = MaxUnderWay(unit.num_local);
   int num_under_way = 0;
   bool is_first_round = true;
   uint64_t policy = EvictFirst();
 
-  static_assert(kMaxUnderWay <= kSlots);  // or a copy's barrier could be two uses on
+  static_assert(kSlots >= 4);  // or a copy's barrier could be two uses on
 
   // Makes the next slot ready for `bytes`.
   __device__ uint32_t Take(uint32_t bytes) {
     if (!is_first_round) WaitForPhase(ring.empty + 8 * ring.next.slot, ring.next.parity ^ 1);
-    if (num_under_way == kMaxUnderWay) {
+    if (num_under_way == max_under_way) {
       WaitForPhase(ring.full + 8 * under_way.slot, under_way.parity);
       under_way.Advance(1);
     } else {
