@@ -23,6 +23,9 @@ namespace mili::kernels::cuda {
 // Up to this many rows the skinny kernel runs, and fp8 weights may be multiplied by 16-bit rows.
 inline constexpr int32_t kMaxSkinnyRows = 16;
 
+// Up to so many rows the latter is faster than making fp8 rows first (measured on an H100).
+inline constexpr int32_t kMaxMixedRows = 8;
+
 // Up to this many rows timing a product does not decide what runs it on Hopper, but for logits:
 // alone, a kernel does not show what it gains by starting while the one ahead of it ends.
 inline constexpr int32_t kMaxUntimedRows = 64;

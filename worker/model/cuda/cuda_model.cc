@@ -178,7 +178,7 @@ absl::Status CudaModel::Norm(const void* weight) {
                          stream_);
 }
 
-bool CudaModel::TakesFp8Rows() const { return weights_.is_fp8() && num_rows_ > k::kMaxSkinnyRows; }
+bool CudaModel::TakesFp8Rows() const { return weights_.is_fp8() && num_rows_ > k::kMaxMixedRows; }
 
 k::Fp8Rows CudaModel::Fp8Output() const {
   return TakesFp8Rows() ? k::Fp8Rows{ws_.fp8_rows, ws_.fp8_scales} : k::Fp8Rows{};

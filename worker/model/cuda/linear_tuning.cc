@@ -42,7 +42,7 @@ class Requests {
     const int64_t qkv = config_.q_size() + 2 * config_.kv_size();
     const int64_t size = config_.intermediate_size;
     // Up to so many rows one kernel takes fp8 weights: nothing to choose.
-    if (weights_.is_fp8() && rows <= k::kMaxSkinnyRows) return;
+    if (weights_.is_fp8() && rows <= k::kMaxMixedRows) return;
     Add(rows, qkv, hidden, ws_.qkv, &CudaLayerWeights::qkv, &CudaLayerWeights::qkv_scales);
     k::LinearParams gated = Add(rows, 2 * size, hidden, ws_.gate_up, &CudaLayerWeights::gate_up,
                                 &CudaLayerWeights::gate_up_scales);

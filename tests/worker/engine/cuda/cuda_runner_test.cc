@@ -171,7 +171,7 @@ TEST_P(CudaRunnerTest, LogitsAreThoseOfTheReference) {
     }
     RecordProperty("worst_cosine_" + std::to_string(chunk), std::to_string(worst));
     // Beyond that many rows the activations are rounded to e4m3 too.
-    const bool has_fp8_rows = GetParam().is_fp8 && chunk > gpu::k::kMaxSkinnyRows;
+    const bool has_fp8_rows = GetParam().is_fp8 && chunk > gpu::k::kMaxMixedRows;
     EXPECT_GT(worst, has_fp8_rows ? 0.99 : 0.9995) << "chunks of " << chunk;
   }
 }
