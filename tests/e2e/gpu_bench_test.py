@@ -145,7 +145,7 @@ class GpuBenchTest(unittest.TestCase):
 
     def test_parity_wants_close_logits_and_right_tokens(self):
         good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
-                "near_ties": 2, "wrong": 0, "same_alone": 9}
+                "near": 0.05, "near_ties": 2, "wrong": 0, "same_alone": 9}
         self.assertTrue(parity.verdict(good)[0])
         self.assertFalse(parity.verdict({**good, "cosine": 0.9998})[0])
         self.assertFalse(parity.verdict({**good, "wrong": 1})[0])

@@ -43,6 +43,6 @@ def verdict(report):
     ok = report["cosine"] > 0.9999 and report["wrong"] == 0
     line = (f"cosine {report['cosine']:.6f} (worst prompt {report['worst']:.6f}; transformers in "
             f"bf16 {report['bf16']:.6f}), {report['equal']} of {report['tokens']} tokens equal, "
-            f"{report['near_ties']} near ties, {report['wrong']} wrong, {report['same_alone']} of "
+            f"{report['near_ties']} near ties within {report['near']:.3f}, {report['wrong']} wrong, {report['same_alone']} of "
             f"{len(PROMPT_TOKENS)} alike alone and in a batch")
     return ok, line
