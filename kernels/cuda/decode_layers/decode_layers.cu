@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/cuda/attention/shape.h"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/decode_layers/attend.cuh"
 #include "kernels/cuda/decode_layers/decode_layers.h"
@@ -150,7 +151,7 @@ cudaError_t DecodeLayers(const DecodeLayersParams& params, cudaStream_t stream) 
   std::copy_n(params.layers, params.shape.num_layers, args.layers);
   args.num_layers = params.shape.num_layers;
   args.eps = params.eps;
-  args.scale_log2 = params.scale * 1.44269504f;
+  args.scale_log2 = params.scale * kLog2E;
   args.residual = static_cast<__nv_bfloat16*>(params.residual);
   args.rope_cos = params.rope_cos;
   args.rope_sin = params.rope_sin;

@@ -41,6 +41,7 @@ bool CudaModel::HasOneKernel() const {
 absl::Status CudaModel::DecodeStep() {
   MILI_RETURN_IF_ERROR(Embed());
   const ModelConfig& config = options_.config;
+  const k::PagedKv cache = Cache(0, 0);  // of its layer only the pages
   std::vector<k::DecodeLayer> layers;
   for (const CudaLayerWeights& layer : weights_.layers()) {
     layers.push_back({.input_norm = layer.input_norm,
@@ -63,10 +64,10 @@ absl::Status CudaModel::DecodeStep() {
                             .rope_sin = ws_.rope_sin,
                             .positions = ws_.positions,
                             .slot_map = ws_.slot_map,
-                            .page_table = ws_.page_table,
-                            .page_table_stride = ws_.page_table_stride,
-                            .context_lens = ws_.context_lens,
-                            .page_stride = int64_t{2} * kGpuPageSizeTokens * config.kv_size(),
+                            .page_table = cache.page_table,
+                            .page_table_stride = cache.page_table_stride,
+                            .context_lens = cache.context_lens,
+                            .page_stride = cache.page_stride,
                             .workspace = ws_.decode_layers_workspace,
                             .pdl = pdl_},
                            stream_);
