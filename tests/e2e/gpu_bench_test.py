@@ -23,6 +23,11 @@ import shapes  # noqa: E402
 import steps  # noqa: E402
 
 
+WITH_TRANSFORMERS = unittest.skipUnless(
+    importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"),
+    "no torch and transformers")
+
+
 def run_bench(command, *args):
     """(exit code, what it wrote as JSON, what it printed)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -91,10 +96,19 @@ class GpuBenchTest(unittest.TestCase):
         runs = [{"concurrency": count, "decode_tokens_per_s": 2000, "idle_p50_ms": 0.003}
                 for count in (1, 4)]
         with mock.patch.object(steps, "bench", return_value={"runs": runs, "first_token_ms": 7}):
-            options = argparse.Namespace(device="cpu")
+            options = argparse.Namespace(device="cpu", repeat=1)
             measured = dict(steps.measure(options, "tiny", self.work / "tiny", programs.Budget(20)))
         self.assertEqual(measured, {"step b1": 0.5, "idle b1": 3, "step b4": 2, "idle b4": 3,
                                     "prompt 128": 7})
+
+    def test_one_run_of_a_prompt_is_not_enough_for_a_captured_step(self):
+        with mock.patch.object(programs, "run_json", return_value={"runs": [], "first_token_ms": 7}
+                               ) as asked:
+            options = argparse.Namespace(device="cpu", repeat=1, bin_dir=self.root)
+            list(steps.measure(options, "tiny", self.work / "tiny", programs.Budget(20)))
+        commands = [call.args[0] for call in asked.call_args_list]
+        self.assertEqual([command[command.index("--bench-repeat") + 1] for command in commands],
+                         [1, 5])
 
     def test_a_step_gets_no_more_than_the_time_left(self):
         self.assertLessEqual(programs.Budget(10).left(100), 10)
@@ -129,7 +143,8 @@ class GpuBenchTest(unittest.TestCase):
         new = {"rows": [peers.row_of("8b", "step b1", 5.366, True),
                         peers.row_of("8b-fp8", "step b64", 5.054, True)],
                "parity": {"8b": {"model": "8b", "cosine": 0.9999651, "bf16": 0.9999724, "wrong": 0,
-                                 "tokens": 216, "equal": 207, "near_ties": 9, "same_alone": 2}}}
+                                 "decoded": 0.9999641, "decoded_bf16": 0.9999731, "tokens": 216,
+                                 "equal": 207, "near_ties": 9, "near": 0.23, "same_alone": 2}}}
         files = [self.root / "old.json", self.root / "new.json"]
         for file, record in zip(files, (old, new)):
             file.write_text(json.dumps(record))
@@ -139,17 +154,26 @@ class GpuBenchTest(unittest.TestCase):
                      "| 256 x 128->512, tok/s | 17,795 | 76 % | 1.11 v | 18,000, missed |",
                      "| step b64, ms | 5.05 | 70 % | 1.20 v | 4.7, missed |",
                      "| 8B 256 x 128->512 | 530 | 309 | 13.87 | 8 |",
-                     "| 8B | 0.999965 | 0.999972 | 207 of 216 | 9 | 0 | 2 of 9 |"):
+                     "| 8B | 0.999965 | 0.999972 | 0.999964 | 0.999973 | 207 of 216 | 9, 0.230 | 0 "
+                     "| 2 of 9 |"):
             self.assertIn(line, done.stdout.splitlines())
         self.assertNotIn("c4 16->32", done.stdout)
 
     def test_parity_wants_close_logits_and_right_tokens(self):
-        good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "equal": 30, "tokens": 32,
-                "near": 0.05, "near_ties": 2, "wrong": 0, "same_alone": 9}
+        good = {"cosine": 0.99995, "worst": 0.9999, "bf16": 0.9999, "decoded": 0.99995, "equal": 30,
+                "tokens": 32, "near": 0.05, "near_ties": 2, "wrong": 0, "same_alone": 9}
         self.assertTrue(parity.verdict(good)[0])
-        self.assertFalse(parity.verdict({**good, "cosine": 0.9998})[0])
-        self.assertFalse(parity.verdict({**good, "wrong": 1})[0])
-        self.assertFalse(parity.verdict({**good, "cosine": float("nan")})[0])
+        for fault in ({"cosine": 0.9998}, {"decoded": 0.9998}, {"wrong": 1},
+                      {"cosine": float("nan")}, {"decoded": float("nan")}):
+            self.assertFalse(parity.verdict({**good, **fault})[0], fault)
+
+    def test_an_answer_alone_is_judged_as_far_as_it_follows_the_same_tokens(self):
+        together = {"prompt": [5, 6, 7], "tokens": list(range(24)), "scored": list(range(26))}
+        alone = {**together, "tokens": [0, 1, 9] + [3] * 21}
+        self.assertEqual(parity.until_unlike(alone, together),
+                         {"tokens": [0, 1, 9], "scored": [0, 1, 2, 3, 4]})
+        self.assertEqual(parity.until_unlike(together, together),
+                         {"tokens": together["tokens"], "scored": together["scored"]})
 
     def test_shapes_are_exact(self):
         def parameters(model):
@@ -161,8 +185,7 @@ class GpuBenchTest(unittest.TestCase):
         self.assertEqual(parameters("0.6b"), 596_049_920)
         self.assertEqual(parameters("8b"), 8_190_735_360)
 
-    @unittest.skipUnless(importlib.util.find_spec("torch") and
-                         importlib.util.find_spec("transformers"), "no torch and transformers")
+    @WITH_TRANSFORMERS
     def test_checkpoints_agree_with_transformers(self):
         code, report, text = run_bench(
             harness.ROOT / "tools/bench/gpu/run", "--models", "tiny,tiny-qwen2,tiny-llama",
@@ -170,6 +193,33 @@ class GpuBenchTest(unittest.TestCase):
         self.assertEqual(code, 0, text)
         for model in ("tiny", "tiny-qwen2", "tiny-llama"):
             self.assertGreater(report["parity"][model]["cosine"], 0.9999)
+
+    @WITH_TRANSFORMERS
+    def test_a_fault_of_decoding_alone_is_found(self):
+        """A server that rotates by other angles; its prompts' logits are put right again."""
+        right, wrong = self.root / "right/tiny", self.root / "wrong"
+        subprocess.run([sys.executable, harness.ROOT / "tools/bench/gpu/checkpoints.py",
+                        right.parent, "cpu", "tiny"], check=True, capture_output=True)
+        shutil.copytree(right, wrong)
+        config = json.loads((wrong / "config.json").read_text())
+        (wrong / "config.json").write_text(json.dumps({**config, "rope_theta": 300000}))
+        asked = []
+        for checkpoint in (right, wrong):
+            with programs.Serve(harness.BIN, checkpoint, ["--device", "cpu"], 60) as serve:
+                asked.append(parity.answers_of(serve, config["vocab_size"], programs.Budget(60)))
+        for good, bad in zip(asked[0]["answers"], asked[1]["answers"]):
+            of_prompt = len(bad["prompt"]) - 1
+            bad["scored"][:of_prompt] = good["scored"][:of_prompt]
+            bad["alone"]["scored"][:of_prompt] = good["scored"][:of_prompt]
+        cases = "".join(json.dumps({"model": name, "checkpoint": str(right), **answers}) + "\n"
+                        for name, answers in zip(("right", "wrong"), asked))
+        judge = programs.Background([sys.executable, harness.ROOT / "tools/bench/gpu/reference.py",
+                                     "cpu"])
+        reports = [json.loads(line) for line in judge.finish(100, cases).splitlines()[1:]]
+        for report in reports:
+            self.assertGreater(report["cosine"], 0.9999)
+            is_right = report["model"] == "right"
+            self.assertEqual(parity.verdict({**report, "same_alone": 0})[0], is_right, report)
 
 
 if __name__ == "__main__":

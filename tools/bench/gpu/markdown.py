@@ -56,13 +56,14 @@ def loads(rows):
 
 
 def parities(reports):
-    yield line("", "cosine", "transformers in bf16", "tokens equal", "near ties", "wrong",
-               "alike alone and in a batch")
-    yield "|---" * 7 + "|"
+    yield line("", "cosine", "transformers in bf16", "decoded", "transformers in bf16",
+               "tokens equal", "near ties, within", "wrong", "alike alone and in a batch")
+    yield "|---" * 9 + "|"
     for report in reports:
         yield line(NAMES.get(report["model"], report["model"]), f"{report['cosine']:.6f}",
-                   f"{report['bf16']:.6f}", f"{report['equal']} of {report['tokens']}",
-                   str(report["near_ties"]), str(report["wrong"]),
+                   f"{report['bf16']:.6f}", f"{report['decoded']:.6f}",
+                   f"{report['decoded_bf16']:.6f}", f"{report['equal']} of {report['tokens']}",
+                   f"{report['near_ties']}, {report['near']:.3f}", str(report["wrong"]),
                    f"{report['same_alone']} of {len(parity.PROMPT_TOKENS)}")
 
 

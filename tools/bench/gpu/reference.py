@@ -3,13 +3,16 @@
 
 Says "imported" first; until it is given something to do after that, it leaves the device alone. Reads
 JSON lines {model, checkpoint, answers} and prints one for each. Needs torch, transformers and
-accelerate, which loads straight to the device. The reference is the same checkpoint in float32, the model run once over prompt and answer, so that one wrong token does not make
-all later ones differ. What is compared are logits: of each prompt position those that the worker
-scored, the next token's (a random one) and its 20 likeliest; a log probability is one after the
-reference's normaliser is added. A token other than the reference's first choice is a near tie if the
-reference gives it a logit less than a twentieth of the row's standard deviation below, or less than
-what transformers' own bf16 loses by its worst choice in these rows.
+accelerate, which loads straight to the device. The reference is the same checkpoint in float32, the
+model run once over prompt and answer, so that one wrong token does not make all later ones differ.
+What is compared are logits: of each position those that the worker scored, the next token's (in a
+prompt a random one) and its 20 likeliest; a log probability is one after the reference's normaliser is
+added. Positions of prompts and of tokens decoded have a cosine each. A token other than the
+reference's first choice is a near tie if the reference gives it a logit less than a twentieth of the
+row's standard deviation below, or less than twice what transformers' own bf16 loses by its worst
+choice in these rows: two computations of that accuracy differ by as much again.
 """
+import collections
 import json
 import pathlib
 import sys
@@ -31,18 +34,23 @@ def gaps(logits, tokens):
     return (logits.max(dim=-1).values - chosen) / logits.std(dim=-1)
 
 
-def judge(logits, bf16, answer, near):
-    """Of one answer: scored logits (the worker's, the reference's, those in bf16), token counts."""
-    length = len(answer["prompt"])
+def scored_logits(logits, bf16, prompt, answer):
+    """{decoded, ours, reference, bf16}: a line for each logit that the worker scored."""
     pairs = [(row, token, logprob) for row, position in enumerate(answer["scored"])
              for token, logprob in position]
     rows = torch.tensor([pair[0] for pair in pairs], device=logits.device)
     ids = torch.tensor([pair[1] for pair in pairs], device=logits.device)
     ours = torch.tensor([pair[2] for pair in pairs], device=logits.device, dtype=torch.float64)
     ours += torch.logsumexp(logits.double(), dim=-1)[rows]
-    gap = gaps(logits[length - 1:], torch.tensor(answer["tokens"], device=logits.device))
-    return {"ours": ours, "reference": logits[rows, ids], "bf16": bf16[rows, ids],
-            "equal": (gap == 0).sum().item(), "near_ties": ((gap > 0) & (gap <= near)).sum().item(),
+    return {"decoded": rows >= len(prompt) - 1, "ours": ours, "reference": logits[rows, ids],
+            "bf16": bf16[rows, ids]}
+
+
+def count_tokens(logits, prompt, answer, near):
+    tokens = torch.tensor(answer["tokens"], device=logits.device)
+    gap = gaps(logits[len(prompt) - 1:][:len(tokens)], tokens)
+    return {"tokens": len(tokens), "equal": (gap == 0).sum().item(),
+            "near_ties": ((gap > 0) & (gap <= near)).sum().item(),
             "wrong": (~(gap <= near)).sum().item()}
 
 
@@ -65,14 +73,24 @@ def report_of(case, device):
     reference = logits_of(model.float(), case["answers"], device)
     strayed = max(gaps(exact, rough.argmax(dim=-1)).max().item()
                   for exact, rough in zip(reference, bf16))
-    near = max(NEAR, strayed)
-    judged = [judge(*one, near) for one in zip(reference, bf16, case["answers"])]
-    ours, theirs, rough = (torch.cat([j[key] for j in judged])
-                           for key in ("ours", "reference", "bf16"))
-    return {"model": case["model"], "cosine": cosine(ours, theirs), "bf16": cosine(rough, theirs),
-            "worst": min(cosine(j["ours"], j["reference"]) for j in judged),
-            "near": near, "tokens": sum(len(answer["tokens"]) for answer in case["answers"]),
-            **{key: sum(j[key] for j in judged) for key in ("equal", "near_ties", "wrong")}}
+    near = max(NEAR, 2 * strayed)
+    scored, counts = [], collections.Counter()
+    for exact, rough, together in zip(reference, bf16, case["answers"]):
+        for answer in (together, together["alone"]):
+            scored.append(scored_logits(exact, rough, together["prompt"], answer))
+            counts.update(count_tokens(exact, together["prompt"], answer, near))
+    every = {key: torch.cat([one[key] for one in scored]) for key in scored[0]}
+    of_prompts = ~every["decoded"]
+
+    def cosine_of(key, lines, which):
+        return cosine(lines[key][which], lines["reference"][which])
+
+    return {"model": case["model"], "cosine": cosine_of("ours", every, of_prompts),
+            "bf16": cosine_of("bf16", every, of_prompts),
+            "decoded": cosine_of("ours", every, every["decoded"]),
+            "decoded_bf16": cosine_of("bf16", every, every["decoded"]),
+            "worst": min(cosine_of("ours", one, ~one["decoded"]) for one in scored),
+            "near": near, **counts}
 
 
 def main():

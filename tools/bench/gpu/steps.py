@@ -16,6 +16,9 @@ PROMPTS = {
     "fp8": {2048: "prompt 2k"},
     "small": {128: "prompt 128"},
 }
+# Of a prompt, a run is one step. Up to 256 tokens it is served as a graph, which its second run captures:
+# the median of five is of runs that replay it.
+PROMPT_REPEAT = 5
 
 
 def size_of(model):
@@ -24,12 +27,12 @@ def size_of(model):
     return "small" if model.startswith("tiny") else "full"
 
 
-def bench(options, checkpoint, args, prompt, output, concurrency, timeout_s):
+def bench(options, checkpoint, args, prompt, output, concurrency, repeat, timeout_s):
     numbers = ",".join(str(number) for number in concurrency)
     return programs.run_json(
         [options.bin_dir / "mili-worker", checkpoint, "--bench", "--json", "--bench-prompt-tokens",
          prompt, "--bench-output-tokens", output, "--bench-concurrency", numbers, "--bench-repeat",
-         options.repeat, *args], timeout_s)
+         repeat, *args], timeout_s)
 
 
 def measure(options, model, checkpoint, budget):
@@ -39,7 +42,8 @@ def measure(options, model, checkpoint, budget):
     size = size_of(model)
     for prompt, output, names in DECODES[size]:
         try:
-            result = bench(options, checkpoint, args, prompt, output, names, budget.left(100))
+            result = bench(options, checkpoint, args, prompt, output, names, options.repeat,
+                           budget.left(100))
         except programs.Failure as failure:
             yield programs.Failure(f"{', '.join(names.values())}: {failure}")
             continue
@@ -52,7 +56,8 @@ def measure(options, model, checkpoint, budget):
         # In one piece, as the peers computed it.
         whole = ["--max-num-batched-tokens", max(prompt, 2048)]
         try:
-            result = bench(options, checkpoint, [*args, *whole], prompt, 1, [1], budget.left(40))
+            result = bench(options, checkpoint, [*args, *whole], prompt, 1, [1],
+                           max(options.repeat, PROMPT_REPEAT), budget.left(40))
             yield name, result["first_token_ms"]
         except programs.Failure as failure:
             yield programs.Failure(f"{name}: {failure}")
