@@ -1,8 +1,10 @@
 // GpuModelRunner: a model on the GPU for tests: logits of every prompt token, or tokens through the
-// engine. The counterpart of ModelRunner.
+// engine. The counterpart of ModelRunner. MILI_TEST_NO_EARLY_STARTS in the environment makes every
+// kernel wait for the one before it, without which compute-sanitizer's racecheck fails.
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -36,13 +38,15 @@ class GpuModelRunner {
                                                      .num_threads = 4,
                                                      .kernels = &kernels::ReferenceKernels(),
                                                      .progress = nullptr}));
-    MILI_ASSIGN_OR_RETURN(std::unique_ptr<CudaModel> model,
-                          CudaModel::Create({.config = source.config(),
-                                             .plan = plan,
-                                             .num_sms = gpu.num_sms,
-                                             .compute_capability = gpu.compute_capability,
-                                             .tuning = std::move(tuning)},
-                                            std::move(weights)));
+    MILI_ASSIGN_OR_RETURN(
+        std::unique_ptr<CudaModel> model,
+        CudaModel::Create({.config = source.config(),
+                           .plan = plan,
+                           .num_sms = gpu.num_sms,
+                           .compute_capability = gpu.compute_capability,
+                           .tuning = std::move(tuning),
+                           .has_early_starts = std::getenv("MILI_TEST_NO_EARLY_STARTS") == nullptr},
+                          std::move(weights)));
     auto runner = std::unique_ptr<GpuModelRunner>(new GpuModelRunner);
     runner->limits_ = SlotTable::LimitsOf(plan, source.config().vocab_size);
     runner->model_ = model.get();

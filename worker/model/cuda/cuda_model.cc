@@ -25,7 +25,7 @@ CudaModel::CudaModel(Options options, CudaWeights weights)
     : options_(std::move(options)),
       weights_(std::move(weights)),
       dtype_(weights_.dtype()),
-      pdl_(options_.compute_capability >= 90) {}
+      pdl_(options_.has_early_starts && options_.compute_capability >= 90) {}
 
 absl::StatusOr<std::unique_ptr<CudaModel>> CudaModel::Create(Options options, CudaWeights weights) {
   if (options.num_valid_tokens == 0) options.num_valid_tokens = options.config.vocab_size;

@@ -42,6 +42,9 @@ class CudaModel final : private LayerOps {
     // Ids the tokenizer knows; the padding above is never sampled. 0: all of the vocabulary.
     uint32_t num_valid_tokens = 0;
     LinearTuningOptions tuning;  // pdl is set by the model
+    // Kernels start while the one before them ends, where the GPU can. Off only to let a tool watch
+    // them one by one.
+    bool has_early_starts = true;
   };
   // Allocates all that the plan names beside weights and graphs.
   static absl::StatusOr<std::unique_ptr<CudaModel>> Create(Options options, CudaWeights weights);

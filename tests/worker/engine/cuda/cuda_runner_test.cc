@@ -249,6 +249,54 @@ TEST_P(CudaRunnerTest, BiasesBansAndPenaltiesDecide) {
   EXPECT_GT(num_78, 0);
 }
 
+// One layer and few steps, so that compute-sanitizer's slowest tool ends too.
+class CudaSmallStepsTest : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    const absl::StatusOr<Gpu> gpu = OpenGpu();
+    if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+    const RandomModel model(ConfigOf(GetParam()), GetParam().dtype, 7, GetParam().is_fp8);
+    GpuMemoryLimits gpu_limits;
+    gpu_limits.max_num_seqs = 4;
+    gpu_limits.max_num_batched_tokens = 64;
+    gpu_limits.kv_cache_memory_bytes = 8 << 20;
+    auto on_gpu = GpuModelRunner::Load(model, *gpu, gpu_limits, GetParam().is_fp8);
+    ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
+    gpu_ = *std::move(on_gpu);
+    MemoryLimits limits;
+    limits.max_num_seqs = 4;
+    limits.max_num_batched_tokens = 64;
+    limits.kv_cache_memory_bytes = 8 << 20;
+    auto on_cpu = ModelRunner::Load(model, kernels::ReferenceKernels(), 2, limits);
+    ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+    cpu_ = *std::move(on_cpu);
+  }
+
+  // Greedy sequences of 4 tokens, the first after a prompt of `prompt_size`, each next one of 10
+  // tokens more.
+  void ExpectGreedySequences(size_t count, size_t prompt_size) {
+    std::vector<DriverRequest> requests(count);
+    for (size_t i = 0; i < count; ++i) {
+      requests[i].prompt = RandomIds(i, prompt_size + 10 * i, cpu_->vocab_size());
+      requests[i].max_tokens = 4;
+      requests[i].sampling.temperature = 0;
+    }
+    const auto results = gpu_->Generate(requests);
+    ASSERT_TRUE(results.ok()) << results.status();
+    for (size_t i = 0; i < count; ++i) {
+      SCOPED_TRACE(testing::Message() << "request " << i);
+      ExpectGreedy(*cpu_, requests[i], (*results)[i], GetParam().is_fp8 ? 8 : 2);
+    }
+  }
+
+  std::unique_ptr<GpuModelRunner> gpu_;
+  std::unique_ptr<ModelRunner> cpu_;
+};
+
+TEST_P(CudaSmallStepsTest, OneSequenceIsGreedy) { ExpectGreedySequences(1, 20); }
+
+TEST_P(CudaSmallStepsTest, SequencesTogetherAreGreedy) { ExpectGreedySequences(3, 7); }
+
 // What is stored otherwise becomes bf16 on its way to the GPU.
 class CudaStoredTypeTest : public ::testing::TestWithParam<const char*> {
  protected:
@@ -326,6 +374,15 @@ constexpr Case kCases[] = {
     {"Qwen2Fp8", Architecture::kQwen2, kF16, 2, 448, 1216, 7, 1, 64, true, true},
 };
 INSTANTIATE_TEST_SUITE_P(Models, CudaRunnerTest, ::testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+constexpr Case kSmallCases[] = {
+    {"Qwen3", Architecture::kQwen3, kBF16, 1, 256, 512, 4, 2, 128, true, false, 320},
+    {"Qwen3As06B", Architecture::kQwen3, kBF16, 1, 1024, 3072, 16, 8, 128, true, false, 320},
+    {"Llama", Architecture::kLlama, kF16, 1, 256, 512, 8, 2, 64, false, false, 320},
+    {"Qwen3Fp8", Architecture::kQwen3, kBF16, 1, 256, 512, 4, 2, 128, true, true, 320},
+};
+INSTANTIATE_TEST_SUITE_P(Models, CudaSmallStepsTest, ::testing::ValuesIn(kSmallCases),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
