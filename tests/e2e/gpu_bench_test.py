@@ -126,14 +126,17 @@ class GpuBenchTest(unittest.TestCase):
         self.assertIn("missed", peers.table([rate]))
         self.assertNotIn("peer", peers.row_of("8b", "step b64", 7.2, False))
 
-    def test_every_figure_of_both_models_is_measured(self):
+    def test_every_figure_with_a_peer_is_measured(self):
         decodes = {name for *_, names in steps.DECODES["full"] for name in names.values()}
         itl = {"c1 itl", "c64 2048->128 itl p99", "itl p99 beside 8k", "ttft 8k beside 32"}
         large = {served.large_steps_name(name) for name in served.LOADS["full"]}
-        measured = {"ready", *itl, *(large & set(peers.FIGURES["8b"])), *decodes, *steps.PROMPTS["full"].values(),
-                    *served.FIRST_TOKENS["full"].values(), *served.LOADS["full"]}
+        measured = {"ready", *itl, *(large & set(peers.FIGURES["8b"])), *decodes,
+                    *steps.PROMPTS["full"].values(), *served.FIRST_TOKENS["full"].values(),
+                    *served.LOADS["full"]}
         self.assertEqual(measured, set(peers.FIGURES["8b"]))
         self.assertLessEqual(set(peers.FIGURES["0.6b"]), measured)
+        self.assertEqual({*decodes, *steps.PROMPTS["full"].values(), *served.LOADS["fp8"]},
+                         set(peers.FIGURES["8b-fp8"]))
 
     def test_the_tables_of_documents_are_made_of_what_was_written(self):
         load = {"steps": 530.4, "tokens_per_step": 308.6, "compute_ms": 13.87, "idle_ms": 0.0081}

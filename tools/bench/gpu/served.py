@@ -83,7 +83,7 @@ def measure(options, model, checkpoint, vocab_size, budget):
     # The first start leaves files in the page cache and tuned tables on disk: the second counts.
     with programs.Serve(options.bin_dir, checkpoint, args, budget.left(60)):
         pass
-    size = steps.size_of(model)
+    size = "fp8" if model.endswith("fp8") else steps.size_of(model)
     with programs.Serve(options.bin_dir, checkpoint, args, budget.left(60)) as serve:
         yield "ready", serve.start_s
         for prompt, name in FIRST_TOKENS[size].items():

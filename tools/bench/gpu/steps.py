@@ -7,23 +7,19 @@ import shapes
 DECODES = {
     "full": [(128, 257, {1: "step b1", 8: "step b8", 64: "step b64", 256: "step b256"}),
              (960, 257, {64: "step b64 ctx1k"})],
-    "fp8": [(128, 257, {1: "step b1", 64: "step b64", 256: "step b256"})],
     "small": [(16, 33, {1: "step b1", 4: "step b4"})],
 }
 PROMPTS = {
     "full": {128: "prompt 128", 1024: "prompt 1k", 2048: "prompt 2k", 4096: "prompt 4k",
              8192: "prompt 8k"},
-    "fp8": {2048: "prompt 2k"},
     "small": {128: "prompt 128"},
 }
-# Of a prompt, a run is one step. Up to 256 tokens it is served as a graph, which its second run captures:
-# the median of five is of runs that replay it.
+# Of a prompt, a run is one step. Up to 256 tokens it is served as a graph, which its second run
+# captures: the median of five is of runs that replay it.
 PROMPT_REPEAT = 5
 
 
 def size_of(model):
-    if model.endswith("fp8"):
-        return "fp8"
     return "small" if model.startswith("tiny") else "full"
 
 
