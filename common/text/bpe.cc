@@ -31,6 +31,8 @@ Bpe::Bpe(const Vocabulary& vocabulary, const TokenBytes& bytes, const BpeSpec& s
       ranks_(spec.merges),
       words_(vocabulary.size()) {
   if (KnowsEveryByte(byte_ids_)) search_ = BpeSearch::Create(byte_ids_, bytes, spec.merges, ranks_);
+  // Where merges may be ignored, a word can be a token that its pieces do not lead to.
+  if (search_ != nullptr && !spec.ignore_merges) seams_ = std::make_unique<WordSeams>(bytes);
   AddWholeWords(bytes, spec.ignore_merges);
 }
 

@@ -21,6 +21,7 @@
 #include "common/text/short_word_cache.h"
 #include "common/text/token_bytes.h"
 #include "common/text/vocabulary.h"
+#include "common/text/word_seams.h"
 #include "common/text/word_table.h"
 
 namespace mili::text {
@@ -49,6 +50,8 @@ class Bpe {
   // `readable_end` is read, but anything between a word and it.
   size_t Encode(std::span<const std::string_view> words, const char* readable_end,
                 TokenId* out) const;
+  // Where words may be cut before they are encoded; null: nowhere.
+  const WordSeams* seams() const { return seams_.get(); }
 
  private:
   static constexpr size_t kGroup = 32;
@@ -68,6 +71,7 @@ class Bpe {
   bool fuse_unknown_;
   PairRanks ranks_;
   std::unique_ptr<BpeSearch> search_;  // null: only merging will do
+  std::unique_ptr<WordSeams> seams_;   // may be null
   WordTable words_;
   // Only for ignore_merges: tokens that are too long for words_.
   absl::flat_hash_map<std::string, TokenId> long_words_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <span>
 
 #include "common/base/check.h"
@@ -65,28 +66,40 @@ void Nfc::SetEventful(uint32_t c) {
     events_.push_back(0);
   }
   events_[block] |= uint64_t{1} << (c & 63);
+  std::string bytes;
+  AppendCodePoint(c, bytes);
+  maybe_events_[bytes[0] & 0x3F] |= uint64_t{1} << (bytes[1] & 0x3F);
+}
+
+uint64_t Nfc::MaybeEvents(const char* p) const {
+  uint64_t leads = 0;
+  for (size_t i = 0; i < kBlock; i += kBlockBytes) {
+    const uint32_t quiet = BytesWithin(p + i, kFirstQuietLead, kLastQuietLead);
+    leads |= uint64_t{BytesWithin(p + i, kFirstLead, 0xFF) & ~quiet} << i;
+  }
+  uint64_t maybe = 0;
+  for (; leads != 0; leads &= leads - 1) {
+    const int at = std::countr_zero(leads);
+    maybe |= (maybe_events_[p[at] & 0x3F] >> (p[at + 1] & 0x3F) & 1) << at;
+  }
+  return maybe;
 }
 
 size_t Nfc::FindEvent(std::string_view text) const {
-  return FindEvent(text.data(), text.data() + text.size()) - text.data();
-}
-
-const char* Nfc::FindEvent(const char* p, const char* end) const {
-  const auto is_lead = [](unsigned char c) {
-    return c >= kFirstLead && (c < kFirstQuietLead || c > kLastQuietLead);
-  };
-  for (; end - p >= kBlockBytes; p += kBlockBytes) {
-    uint32_t leads =
-        BytesWithin(p, kFirstLead, 0xFF) & ~BytesWithin(p, kFirstQuietLead, kLastQuietLead);
-    for (; leads != 0; leads &= leads - 1) {
-      const char* const at = p + std::countr_zero(leads);
-      if (!IsPlain(DecodeAt(at).value)) return at;
+  for (size_t begin = 0; begin < text.size(); begin += kBlock) {
+    const char* const p = text.data() + begin;
+    const char* block = p;
+    char copy[kBlock + 1] = {};
+    if (text.size() - begin <= kBlock) {
+      std::memcpy(copy, p, text.size() - begin);
+      block = copy;
+    }
+    for (uint64_t maybe = MaybeEvents(block); maybe != 0; maybe &= maybe - 1) {
+      const int at = std::countr_zero(maybe);
+      if (!IsPlain(DecodeAt(p + at).value)) return begin + at;
     }
   }
-  for (; p != end; ++p) {
-    if (is_lead(static_cast<unsigned char>(*p)) && !IsPlain(DecodeAt(p).value)) return p;
-  }
-  return end;
+  return text.size();
 }
 
 // A plain character changes nothing before it, so what stands between two can be done alone.

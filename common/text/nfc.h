@@ -35,7 +35,10 @@ class Nfc {
   bool IsPlain(uint32_t code_point) const {
     return (events_[block_of_[code_point >> 6]] >> (code_point & 63) & 1) == 0;
   }
-  const char* FindEvent(const char* p, const char* end) const;
+  static constexpr size_t kBlock = 64;
+  // Which of so many bytes at p, and one more that may be read, begin a character that may not be
+  // plain: a bit each.
+  uint64_t MaybeEvents(const char* p) const;
   void SetEventful(uint32_t code_point);
   // A stretch that begins with a plain character, or none, and goes on with others.
   void AppendNormalized(std::string_view text, std::vector<Mark>& scratch, std::string& out) const;
@@ -48,6 +51,8 @@ class Nfc {
   // others.
   std::vector<uint64_t> events_;
   std::array<uint16_t, 0x110000 / 64> block_of_{};
+  // By the first two bytes of a character: whether some that begin so are not plain.
+  std::array<uint64_t, 64> maybe_events_{};
   // (first << 32 | second, composed), sorted.
   std::vector<std::pair<uint64_t, uint32_t>> pairs_;
 };

@@ -44,8 +44,9 @@ std::optional<SplitStep> StepOfPattern(std::string_view pattern) {
   return std::nullopt;
 }
 
-void PreTokenizer::Split(std::string_view text, WordBatch::OnWords on_words) const {
-  WordBatch words(on_words);
+void PreTokenizer::Split(std::string_view text, WordBatch::OnWords on_words,
+                         const WordSeams* seams) const {
+  WordBatch words(on_words, seams);
   words.BeginText(text.data() + text.size());
   Run(0, text, words);
   words.Flush();

@@ -33,8 +33,9 @@ class PreTokenizer {
  public:
   explicit PreTokenizer(std::vector<SplitStep> steps) : steps_(std::move(steps)) {}
 
-  // `text` is valid UTF-8. Words come in order; none is empty.
-  void Split(std::string_view text, WordBatch::OnWords on_words) const;
+  // `text` is valid UTF-8. Words come in order, none empty; with `seams` some come in pieces.
+  void Split(std::string_view text, WordBatch::OnWords on_words,
+             const WordSeams* seams = nullptr) const;
 
   // The size of a piece at the front of `text` (valid UTF-8), of at least `min_bytes`, that can be
   // taken alone: its words and those of the rest are the words of the whole, and NFC changes

@@ -164,8 +164,12 @@ void BpeTokenizer::EncodeStretch(std::string_view text, bool parse_special, Toke
     normalized_.Split(
         normal, parse_special,
         [&](std::string_view stretch) {
-          pre_tokenizer_.Split(stretch, [&](std::span<const std::string_view> words,
-                                            const char* end) { sink.Encode(bpe_, words, end); });
+          pre_tokenizer_.Split(
+              stretch,
+              [&](std::span<const std::string_view> words, const char* end) {
+                sink.Encode(bpe_, words, end);
+              },
+              bpe_.seams());
         },
         [&](TokenId id) {
           sink.Add({&id, 1});

@@ -1,5 +1,6 @@
 // Words on their way from the pre-tokenizer to BPE, handed on some at a time: cutting and encoding
-// each run as a loop of their own, and what the CPU knows of one does not wait for the other.
+// each run as a loop of their own, and what the CPU knows of one does not wait for the other. Long
+// words without spaces seldom come twice, their pieces do: they are cut on the way (word_seams.h).
 // Not thread-safe.
 #pragma once
 
@@ -12,16 +13,20 @@
 
 #include <absl/functional/function_ref.h>
 
+#include "common/text/word_seams.h"
+
 namespace mili::text {
 
 class WordBatch {
  public:
-  // Words of one text in order, at least one, none empty; whatever lies between a word and
-  // `readable_end` may be read too. Valid during the call.
+  // Words or pieces of one text in order, at least one, none empty; whatever lies between a word
+  // and `readable_end` may be read too. Valid during the call.
   using OnWords =
       absl::FunctionRef<void(std::span<const std::string_view> words, const char* readable_end)>;
 
-  explicit WordBatch(OnWords on_words) : on_words_(on_words) {}
+  // Words that come by Add are cut at `seams`, which may be null.
+  explicit WordBatch(OnWords on_words, const WordSeams* seams = nullptr)
+      : on_words_(on_words), seams_(seams) {}
 
   // The text that the next words lie in ends there. Hands on what came before.
   void BeginText(const char* readable_end) {
@@ -29,6 +34,11 @@ class WordBatch {
     readable_end_ = readable_end;
   }
   void Add(const char* word, size_t size) {
+    if (seams_ != nullptr && WordSeams::AreLikely(word, size)) {
+      const char* const last = AddPieces(word, size);
+      size -= last - word;
+      word = last;
+    }
     words_[size_++] = {word, size};
     if (size_ == kMaxWords) Flush();
   }
@@ -52,9 +62,13 @@ class WordBatch {
   }
 
  private:
+  // The pieces of a word but for the last; returns where that begins.
+  const char* AddPieces(const char* word, size_t size);
+
   static constexpr size_t kMaxWords = 192;
 
   OnWords on_words_;
+  const WordSeams* seams_;
   const char* readable_end_ = nullptr;
   size_t size_ = 0;
   std::array<std::string_view, kMaxWords + 64> words_;

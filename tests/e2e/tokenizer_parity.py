@@ -7,9 +7,10 @@ difference, showing the text.
 
 Folders with a tokenizer.json; without any, those of tests/data/tokenizers and, where the variables
 MILI_TEST_QWEN3_TOKENIZER and MILI_TEST_TOKENIZERS (colon-separated) name some, those too. Per
-tokenizer: 20,000 random texts (--texts says how many; a million take a night), and every character
-beside a letter, a digit, a space and itself. Texts hold no invalid UTF-8, which the library cannot be given. Ids are decoded again, both whole
-and random ones.
+tokenizer: 20,000 random texts (--texts says how many; a million take minutes on Qwen3's), made of
+words, spaces, characters and of the vocabulary's own tokens, and every character beside a letter, a
+digit, a space and itself. Texts hold no invalid UTF-8, which the library cannot be given. Ids are
+decoded again, both whole and random ones.
 """
 
 import argparse
@@ -60,9 +61,9 @@ def code_point(chance):
     return chr(chance.randrange(first, last))
 
 
-def chunk(chance, marks):
+def chunk(chance, marks, tokens):
     """One part of a text."""
-    kind = chance.randrange(13)
+    kind = chance.randrange(15)
     some = chance.randint(1, 8)
     if kind <= 2:
         return "".join(chance.choice(["", " ", " "]) + chance.choice(WORDS) for _ in range(some))
@@ -87,17 +88,20 @@ def chunk(chance, marks):
         return chance.choice(EMOJI)
     if kind == 11:
         return chance.choice(CONTROLS) * chance.randint(1, 3)
+    if kind >= 13:
+        return "".join(chance.choice(tokens[kind - 13]) for _ in range(some))
     return "".join(chance.choice("!?.,;:-_+*/\\|()[]{}<>@#$%^&~`\"'=") for _ in range(some))
 
 
-def random_texts(chance, marks, num_texts):
+def random_texts(chance, marks, tokens, num_texts):
     yield from ("", " ", "\n", "\ufeff")
     for i in range(num_texts):
         if i % 500 == 0:  # a long word, or a long run
-            pool = chance.choice(["a", " ", "ab", "\n ", "é", "漢字", "0123456789", "e\u0301", "!", "\r\n"])
+            pool = chance.choice(["a", " ", "ab", "\n ", "é", "漢字", "0123456789", "e\u0301", "!", "\r\n",
+                                  *tokens])
             yield "".join(chance.choice(pool) for _ in range(chance.randint(2_000, 20_000)))
             continue
-        yield "".join(chunk(chance, marks) for _ in range(chance.randint(1, 8)))
+        yield "".join(chunk(chance, marks, tokens) for _ in range(chance.randint(1, 8)))
 
 
 def every_code_point():
@@ -108,9 +112,18 @@ def every_code_point():
         yield "".join(f"a{c}b{c}1 {c}{c}\n" for c in map(chr, points[i : i + 256]))
 
 
-def tokens_of(folder):
+def added_tokens(folder):
     spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     return [t["content"] for t in spec["added_tokens"]]
+
+
+def texts_of_tokens(reference):
+    """What the tokens stand for that are whole characters: of all of them, and of those with characters
+    of three bytes, in which most scripts without spaces are written."""
+    size = reference.get_vocab_size(with_added_tokens=True)
+    texts = [t for t in reference.decode_batch([[i] for i in range(size)]) if t and "\ufffd" not in t]
+    wide = [t for t in texts if any("\u0800" <= c <= "\uffff" for c in t)]
+    return texts, wide or texts
 
 
 class Mili:
@@ -140,9 +153,10 @@ def fail(folder, what, given, ours, theirs):
 def compare(program, folder, seed, num_texts):
     chance = random.Random(seed)
     reference = load(folder)
+    marks, tokens = added_tokens(folder), texts_of_tokens(reference)
     num_lists = 0
     for done in range(0, num_texts, ROUND):
-        texts = list(random_texts(chance, tokens_of(folder), min(ROUND, num_texts - done)))
+        texts = list(random_texts(chance, marks, tokens, min(ROUND, num_texts - done)))
         if done == 0:
             texts += every_code_point()
         num_lists += compare_texts(program, folder, chance, reference, texts)

@@ -68,6 +68,18 @@ TEST_F(NfcTest, FindsWhatMayChange) {
   }
 }
 
+TEST_F(NfcTest, FindsItAtEveryPlaceAndDistanceFromTheEnd) {
+  for (const auto& [base, mark] : {std::pair(U"e", U"\u0301"), std::pair(U"か", U"\u3099")}) {
+    for (size_t before = 0; before < 140; ++before) {
+      for (const size_t behind : {0, 1, 60, 61, 62, 63, 64, 65, 130}) {
+        const std::string front = std::string(before, 'x') + Text(base);
+        const std::string text = front + Text(mark) + std::string(behind, 'y');
+        ASSERT_EQ(nfc_.FindEvent(text), front.size()) << before << " " << behind;
+      }
+    }
+  }
+}
+
 TEST_F(NfcTest, IsStableOverEveryCodePointAndChangesNothingWhereItFindsNoEvent) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
