@@ -75,8 +75,8 @@ struct Ring {
     PublishBarriers();
   }
 
-  // For a whole warp: the next `count` slots, at most 32, have come. Each lane waits for one, since a
-  // wait of all lanes for all slots costs 5 % of a step; racecheck does not follow the warp's
+  // For a whole warp: the next `count` slots, at most 32, have come. Each lane waits for one, since
+  // a wait of all lanes for all slots costs 5 % of a step; racecheck does not follow the warp's
   // barrier then, and reports the reads.
   __device__ void Wait(int count) const {
     const int lane = threadIdx.x % 32;
