@@ -18,7 +18,7 @@ void LongWordCache::PrefetchWord(uint64_t hash) const {
   if (ring_.empty() || places_.empty()) return;
   for (size_t way = 0; way < kWays; ++way) {
     const uint64_t place = Load(places_[BucketOf(hash) + way]);
-    if (((place ^ hash >> 16) & ((1u << kTagBits) - 1)) != 0) continue;
+    if (!MayBeOf(place, hash)) continue;
     const uint64_t* const record = &ring_[(place >> kTagBits) % kRingSize];
     __builtin_prefetch(record);
     __builtin_prefetch(record + 8);
@@ -29,7 +29,7 @@ size_t LongWordCache::Find(std::string_view word, uint64_t hash, TokenId* out) c
   if (ring_.empty() || places_.empty() || word.size() > kMaxBytes) return 0;
   for (size_t way = 0; way < kWays; ++way) {
     const uint64_t place = Load(places_[BucketOf(hash) + way]);
-    if ((place & ((1u << kTagBits) - 1)) != TagOf(hash) || place == 0) continue;
+    if (!MayBeOf(place, hash)) continue;
     if (const size_t count = FindAt(place >> kTagBits, word, out)) return count;
   }
   return 0;

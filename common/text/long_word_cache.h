@@ -44,7 +44,11 @@ class LongWordCache {
   static constexpr size_t kRingSize = size_t{1} << 21;  // 16 MiB
 
   static size_t BucketOf(uint64_t hash) { return (hash >> (64 - kBucketsLog2)) * kWays; }
-  static uint64_t TagOf(uint64_t hash) { return hash >> 16 & ((1u << kTagBits) - 1); }
+  static constexpr uint64_t kTagMask = (uint64_t{1} << kTagBits) - 1;
+  static uint64_t TagOf(uint64_t hash) { return hash >> 16 & kTagMask; }
+  static bool MayBeOf(uint64_t place, uint64_t hash) {
+    return place != 0 && (place & kTagMask) == TagOf(hash);
+  }
   static uint64_t Load(uint64_t& word) {
     return std::atomic_ref(word).load(std::memory_order_acquire);
   }

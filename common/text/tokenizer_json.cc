@@ -141,8 +141,6 @@ absl::Status ReadPreTokenizer(const Part& part, TokenizerSpec& spec, bool& bytes
 // ---- model ----
 
 absl::Status ReadModelOptions(const Part& model, TokenizerSpec& spec) {
-  const Part type = model.at("type");  // files of the first years leave it out
-  if (!type.is_null() && type.json != "BPE") return Unsupported(type, "BPE");
   const Part dropout = model.at("dropout");
   if (!dropout.is_null() && !(dropout.json.is_number() && dropout.json.get<double>() == 0)) {
     return Unsupported(dropout, "none");
@@ -168,9 +166,8 @@ absl::Status ReadModelOptions(const Part& model, TokenizerSpec& spec) {
 
 absl::Status ReadModel(const Part& model, RawTokenizer& raw, TokenizerSpec& spec) {
   if (!model.json.is_object()) return Invalid(model, "an object");
-  if (model.at("type").json.is_string() && model.at("type").json != "BPE") {
-    return Unsupported(model.at("type"), "BPE");
-  }
+  const Part type = model.at("type");  // files of the first years leave it out
+  if (!type.is_null() && type.json != "BPE") return Unsupported(type, "BPE");
   if (!raw.vocabulary) return Invalid(model.at("vocab"), "an object of tokens and their ids");
   if (!raw.merges) return Invalid(model.at("merges"), "a list");
   spec.vocabulary = std::move(raw.vocabulary);

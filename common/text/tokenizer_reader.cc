@@ -1,9 +1,7 @@
 #include "common/text/tokenizer_reader.h"
 
-#include <charconv>
 #include <cmath>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <absl/strings/escaping.h>

@@ -26,21 +26,6 @@ Lead LeadOf(unsigned char byte) {
   return {0, 0, 0};
 }
 
-// The size of two code points of three bytes, up to U+CFFF, or two of two bytes at p; else 0. Reads
-// eight bytes.
-int TwoAlike(const char* p) {
-  const auto byte = [p](int i) { return static_cast<unsigned char>(p[i]); };
-  const auto continues = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
-  const auto leads = [&](int i, int j, uint8_t first, uint8_t last) {
-    return byte(i) >= first && byte(i) <= last && byte(j) >= first && byte(j) <= last;
-  };
-  if (leads(0, 3, 0xE1, 0xEC)) {
-    return continues(1) & continues(2) & continues(4) & continues(5) ? 6 : 0;
-  }
-  if (leads(0, 2, 0xC2, 0xDF)) return continues(1) & continues(3) ? 4 : 0;
-  return 0;
-}
-
 }  // namespace
 
 Utf8Unit FirstUnit(std::string_view text) {
@@ -68,13 +53,7 @@ bool IsValidUtf8ByBytes(std::string_view text) {
   const auto continues = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
   while ((p = FindByteFrom(p, end, 0x80)) != end) {
     do {
-      // The most common units by hand, two at once if they are alike, all others with care.
-      if (end - p >= 8) {
-        if (const int size_bytes = TwoAlike(p)) {
-          p += size_bytes;
-          continue;
-        }
-      }
+      // The most common units by hand, all others with care.
       if (end - p >= 3 && byte(0) >= 0xE1 && byte(0) <= 0xEC && continues(1) && continues(2)) {
         p += 3;
       } else if (end - p >= 2 && byte(0) >= 0xC2 && byte(0) <= 0xDF && continues(1)) {

@@ -128,7 +128,7 @@ void Cut(std::string_view text, WordBatch& words, StartsAt starts_at, SizeAt siz
   const char* const end = p + text.size();
   while (p != end) {
     if (end - p >= kWordBlockBytes && IsAscii(p)) {
-      uint64_t starts = starts_at(p) & ~uint64_t{1};
+      const uint64_t starts = starts_at(p) & ~uint64_t{1};
       if (starts != 0) {
         p = words.AddAll(p, starts);
         continue;

@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--be-peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--bench", default=str(measure.ROOT / "build/cpu/bin/mili-tokenizer-bench"))
-    parser.add_argument("--save", help="name of a file in tools/bench/results")
+    parser.add_argument("--save", help="name in tools/bench/results, without .json")
     parser.add_argument("texts", nargs="+", type=pathlib.Path)
     arguments = parser.parse_args()
     path = arguments.tokenizer / "tokenizer.json"
