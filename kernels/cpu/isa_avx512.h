@@ -16,6 +16,10 @@ struct Isa {
   static constexpr int kSignedOffset = 128;
   static constexpr bool kHasWordDot = true;
 
+  static MILI_INLINE OneTokenStream StreamOfOneToken() {
+    return __builtin_cpu_is("amd") ? OneTokenStream::kOnce : OneTokenStream::kPlain;
+  }
+
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static MILI_INLINE float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
   static MILI_INLINE float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }

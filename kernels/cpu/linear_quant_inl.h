@@ -143,8 +143,14 @@ void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64
   const int64_t cols = p.in_features;
   const auto* group = reinterpret_cast<const uint8_t*>(part.weight.data) +
                       row / kPackedRows * PackedGroupBytes(kType, cols);
-  const Packed<Isa, kType> weights(group, row % kPackedRows, cols);
   const OutputRows out = OutputRowsOf(part, row);
+  if (p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kOnce) {
+    typename Isa::F sums[1] = {};
+    AddBlocks<Isa, kType, 1>(Packed<Isa, kType, true>(group, row % kPackedRows, cols),
+                             reinterpret_cast<const PanelBlock<1>*>(p.workspace), cols / 32, sums);
+    return StoreSums<Isa>(out, 0, true, sums);
+  }
+  const Packed<Isa, kType> weights(group, row % kPackedRows, cols);
   if (end - begin <= kMostTokensWithoutTile) {
     return MeetPanels<Isa, kType>(weights, 0, cols / 32, p, begin, end, out);
   }

@@ -67,8 +67,9 @@ MILI_INLINE WordWeights WordWeightsOf(const LinearPart& part, int64_t row) {
   return {group + row % kPackedRows, group + WordExponentBytes(cols) + row % kPackedRows * 4};
 }
 
-// Adds `num_blocks` blocks of kVectors times kLanes rows to the sums of kTokens tokens.
-template <typename Isa, int kTokens, int kVectors>
+// Adds `num_blocks` blocks of kVectors times kLanes rows to the sums of kTokens tokens. kIsOnce:
+// see Packed.
+template <typename Isa, int kTokens, int kVectors, bool kIsOnce = false>
 MILI_INLINE void AddWords(const WordWeights (&weights)[kVectors], int64_t num_blocks,
                           const WordPanelBlock<kTokens>* panel,
                           typename Isa::F (&sums)[kVectors][kTokens]) {
@@ -87,7 +88,8 @@ MILI_INLINE void AddWords(const WordWeights (&weights)[kVectors], int64_t num_bl
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         const uint8_t* from = weights[v].words + b * kWordBlockBytes + 64 * i;
-        __builtin_prefetch(from + kPrefetchBytes);
+        __builtin_prefetch(from + (kIsOnce ? kPrefetchOnceBytes : kPrefetchBytes), 0,
+                           kIsOnce ? 0 : 3);
         w[v] = LoadAs<I>(from);
       }
 #pragma GCC unroll 16
@@ -117,6 +119,14 @@ void WordRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_
               int64_t end) {
   WordWeights weights[kVectors];
   for (int v = 0; v < kVectors; ++v) weights[v] = WordWeightsOf(part, row + v * Isa::kLanes);
+  if constexpr (kVectors == 1) {
+    if (p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kOnce) {
+      typename Isa::F sums[1][1] = {};
+      AddWords<Isa, 1, 1, true>(weights, NumWordBlocks(p.in_features),
+                                reinterpret_cast<const WordPanelBlock<1>*>(p.workspace), sums);
+      return StoreSums<Isa>(OutputRowsOf(part, row), 0, true, sums[0]);
+    }
+  }
   ForEachPanel<Isa::kTokenTile>(begin, end, p.num_tokens, [&](int64_t token, auto size) {
     constexpr int kTokens = decltype(size)::kValue;
     const auto* panel = reinterpret_cast<const WordPanelBlock<kTokens>*>(

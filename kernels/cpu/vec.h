@@ -22,6 +22,7 @@
 //   F HalfOfLow16(I);                                  // lane i = half in the low bits of lane i
 //   I Dot(I sum, I w, int32_t x);     // lane i += 4 unsigned bytes (< 128) of w . 4 signed of x
 //   I DotSigned(I sum, I w, int32_t x);  // the same for signed w + kSignedOffset
+//   OneTokenStream StreamOfOneToken();   // kPlain where it is missing
 // };
 #pragma once
 
@@ -86,6 +87,17 @@ MILI_INLINE typename Isa::F ToF(typename Isa::I v) {
 
 MILI_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 MILI_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// How one token's weights are called for, each of which it reads once: as any others, or as what is
+// read once. It depends on the CPU: what spares AMD's caches (Zen 5) makes Intel's (Emerald Rapids)
+// read at half the speed.
+enum class OneTokenStream { kPlain, kOnce };
+
+template <typename Isa>
+MILI_INLINE OneTokenStream StreamOfOneToken() {
+  if constexpr (requires { Isa::StreamOfOneToken(); }) return Isa::StreamOfOneToken();
+  return OneTokenStream::kPlain;
+}
 
 // Between two looks at what another thread writes.
 MILI_INLINE void Pause() {
