@@ -27,7 +27,8 @@ struct PackedUnit {
   int64_t size_bytes = 0;
 };
 
-constexpr PackedUnit PackedUnitOf(DType dtype, int64_t cols) {
+// Always inline: code for one instruction set calls it.
+[[gnu::always_inline]] constexpr PackedUnit PackedUnitOf(DType dtype, int64_t cols) {
   const bool has_one = dtype == DType::kQ5_0 || dtype == DType::kQ5_1 || dtype == DType::kQ5_K;
   const int64_t high_bits = dtype == DType::kQ6_K ? 2 : has_one;
   const int64_t bits = high_bits + (dtype == DType::kQ8_0 ? 8 : 4);
