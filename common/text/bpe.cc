@@ -77,20 +77,20 @@ size_t Bpe::Encode(std::span<const std::string_view> words, const char* readable
 }
 
 // The places in the caches are asked for before the first is needed, since most lie outside of the
-// nearest memory.
+// nearest memory; of fewer words the first would have to wait.
 size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
                         TokenId* out) const {
   TokenId* const begin = out;
   std::array<WordKey, kGroup> keys;
   std::array<uint64_t, kGroup> hashes;
-  static_assert(kGroup <= 32);
-  uint32_t longs = 0;  // a bit a word
+  static_assert(kGroup <= 64);
+  uint64_t longs = 0;  // a bit a word
   // If this many bytes are there at the last word, they are at all.
   const bool readable = readable_end - words.back().data() >= 16;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
     if (word.size() > WordKey::kMaxBytes) {
-      longs |= uint32_t{1} << i;
+      longs |= uint64_t{1} << i;
       if (word.size() > LongWordCache::kMaxBytes) continue;
       hashes[i] = LongWordCache::HashOf(word);
       long_cache_.PrefetchPlace(hashes[i]);
@@ -100,7 +100,7 @@ size_t Bpe::EncodeGroup(std::span<const std::string_view> words, const char* rea
     hashes[i] = keys[i].Hash();
     short_cache_.Prefetch(hashes[i]);
   }
-  for (uint32_t left = longs; left != 0; left &= left - 1) {
+  for (uint64_t left = longs; left != 0; left &= left - 1) {
     const int i = std::countr_zero(left);
     if (words[i].size() <= LongWordCache::kMaxBytes) long_cache_.PrefetchWord(hashes[i]);
   }

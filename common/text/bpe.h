@@ -54,7 +54,7 @@ class Bpe {
   const WordSeams* seams() const { return seams_.get(); }
 
  private:
-  static constexpr size_t kGroup = 32;
+  static constexpr size_t kGroup = 64;
 
   size_t EncodeGroup(std::span<const std::string_view> words, const char* readable_end,
                      TokenId* out) const;
