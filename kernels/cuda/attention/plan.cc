@@ -11,12 +11,18 @@ namespace {
 
 int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-// How many shares a step of `total` blocks is cut into. num_units: sequences and heads.
-int32_t NumShares(int32_t total, int32_t num_units, int32_t num_ctas) {
+// How many shares a step of `total` blocks is cut into. num_units: sequences and heads; `longest`:
+// blocks of one at most.
+int32_t NumShares(int32_t total, int32_t num_units, int32_t longest, int32_t num_ctas) {
   if (total == 0) return 0;
   const int32_t mean = total / num_units;
   const int32_t least = mean <= kMaxWholeBlocks ? mean : kMinShareBlocks;
-  return CeilDiv(total, std::max(CeilDiv(total, num_ctas), least));
+  const int32_t share = std::max(CeilDiv(total, num_ctas), least);
+  // Of equal lengths shares that end where sequences and heads end leave nothing to put together.
+  const int32_t whole = CeilDiv(share, longest) * longest;
+  const bool is_even = num_units * int64_t{longest} == total && total % whole == 0;
+  const bool is_hardly_longer = kWholeShareSlack * (whole - share) <= share;
+  return CeilDiv(total, is_even && is_hardly_longer ? whole : share);
 }
 
 int32_t BlocksOf(const VarlenTile& tile) { return CeilDiv(tile.end_key, kVarlenKeyBlock); }
@@ -86,11 +92,14 @@ void PlanDecode(const int32_t* context_lens, int32_t num_seqs, int32_t num_kv_he
   const int32_t block = DecodeBlock(grid.num_warps);
   int32_t total = 0;
   int32_t num_units = 0;
+  int32_t longest = 0;
   for (int32_t s = 0; s < num_seqs; ++s) {
-    total += CeilDiv(context_lens[s], block) * num_kv_heads;
+    const int32_t blocks = CeilDiv(context_lens[s], block);
+    longest = std::max(longest, blocks);
+    total += blocks * num_kv_heads;
     if (context_lens[s] > 0) num_units += num_kv_heads;
   }
-  const int32_t active = NumShares(total, num_units, grid.num_ctas);
+  const int32_t active = NumShares(total, num_units, longest, grid.num_ctas);
   auto* header = reinterpret_cast<DecodePlanHeader*>(plan);
   *header = {total, active, 0, 0};
   auto* shares = reinterpret_cast<DecodeShare*>(header + 1);

@@ -7,33 +7,31 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Blocks y < num_segments share a segment, the next row of blocks the page table, the last one the
-// records.
+constexpr int32_t kBlocksAPart = 16;
+
+// kBlocksAPart blocks share a segment, in order, as many the records; then each sequence has one.
 __global__ void LayOutStepKernel(LayOutStepParams p) {
-  const int32_t part = static_cast<int32_t>(blockIdx.y);
-  const int32_t first = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
-  const int32_t stride = static_cast<int32_t>(gridDim.x * kThreads);
+  const auto part = static_cast<int32_t>(blockIdx.x) / kBlocksAPart;
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t first = static_cast<int32_t>(blockIdx.x) % kBlocksAPart * kThreads + thread;
+  constexpr int32_t kStride = kBlocksAPart * kThreads;
   if (part < p.num_segments) {
     const StepSegment segment = p.segments[part];
-    for (int32_t i = first; i < segment.padded_count; i += stride) {
+    for (int32_t i = first; i < segment.padded_count; i += kStride) {
       segment.to[i] = i < segment.count ? segment.from[i] : segment.pad;
     }
   } else if (part == p.num_segments) {
-    for (int32_t s = static_cast<int32_t>(blockIdx.x); s < p.num_seqs;
-         s += static_cast<int32_t>(gridDim.x)) {
-      const int32_t begin = p.page_offsets[s];
-      const int32_t count = p.page_offsets[s + 1] - begin;
-      int32_t* row = p.page_table + static_cast<int64_t>(s) * p.page_table_stride;
-      for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {
-        row[i] = p.pages[begin + i];
-      }
-    }
-  } else {
-    for (int32_t i = first; i < p.num_records * p.record_words; i += stride) {
+    for (int32_t i = first; i < p.num_records * p.record_words; i += kStride) {
       const int32_t record = p.record_idxs[i / p.record_words];
       p.records[static_cast<int64_t>(record) * p.record_words + i % p.record_words] =
           p.record_from[i];
     }
+  } else {
+    const int32_t s = static_cast<int32_t>(blockIdx.x) - kBlocksAPart * (p.num_segments + 1);
+    const int32_t begin = p.page_offsets[s];
+    const int32_t count = p.page_offsets[s + 1] - begin;
+    int32_t* row = p.page_table + static_cast<int64_t>(s) * p.page_table_stride;
+    for (int32_t i = thread; i < count; i += kThreads) row[i] = p.pages[begin + i];
   }
 }
 
@@ -51,9 +49,8 @@ cudaError_t LayOutStep(const LayOutStepParams& params, cudaStream_t stream) {
   if (params.num_segments < 0 || params.num_segments > LayOutStepParams::kMaxSegments) {
     return cudaErrorInvalidValue;
   }
-  constexpr unsigned kBlocksAPart = 16;
-  const dim3 grid(kBlocksAPart, static_cast<unsigned>(params.num_segments) + 2);
-  LayOutStepKernel<<<grid, kThreads, 0, stream>>>(params);
+  const int32_t num_blocks = kBlocksAPart * (params.num_segments + 1) + params.num_seqs;
+  LayOutStepKernel<<<static_cast<unsigned>(num_blocks), kThreads, 0, stream>>>(params);
   return cudaGetLastError();
 }
 

@@ -54,13 +54,14 @@ TEST(DecodePlanTest, GivesEveryBlockToOneShareInOrderAndSharesOfEqualSize) {
     }
     ASSERT_EQ(plan.header().total_blocks, flat);
     ASSERT_LE(plan.header().num_active, std::min(flat, num_ctas));
+    const int32_t even = (flat + num_ctas - 1) / num_ctas;
     for (int32_t i = 0; i < num_ctas; ++i) {
       const int32_t size = plan.shares()[i].num_blocks;
       if (i >= plan.header().num_active) {
         ASSERT_EQ(size, 0);
       } else {
         ASSERT_GE(size, flat / plan.header().num_active);
-        ASSERT_LE(size, std::max((flat + num_ctas - 1) / num_ctas, kMaxWholeBlocks));
+        ASSERT_LE(size, std::max(even + even / kWholeShareSlack, kMaxWholeBlocks));
       }
     }
   }
@@ -73,6 +74,19 @@ TEST(DecodePlanTest, CutsEqualLengthsWhereTheyEnd) {
     EXPECT_EQ(plan.shares()[c].block, 0);
     EXPECT_EQ(plan.shares()[c].num_blocks, 8);
   }
+}
+
+TEST(DecodePlanTest, CutsEqualLengthsWhereTheyEndIfThatMakesSharesHardlyLonger) {
+  for (const int32_t len : {257, 320, 321, 384}) {
+    const DecodePlan plan(std::vector<int32_t>(256, len), 8, 264);
+    ASSERT_EQ(plan.header().num_active, 256) << len;
+    for (int32_t c = 0; c < 256; ++c) ASSERT_EQ(plan.shares()[c].block, 0) << len;
+  }
+  // Of 50 sequences shares of two whole heads would be a third longer.
+  EXPECT_EQ(DecodePlan(std::vector<int32_t>(50, 640), 8, 264).header().num_active, 250);
+  std::vector<int32_t> unlike(256, 320);
+  unlike[0] = 257 - 64;
+  EXPECT_EQ(DecodePlan(unlike, 8, 264).header().num_active, 263);
 }
 
 TEST(DecodePlanTest, LeavesShortContextsInOnePiece) {
