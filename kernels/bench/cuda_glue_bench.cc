@@ -2,23 +2,23 @@
 // 24 calls, plain and as programmatic dependents (PDL). Up to 256 tokens the buffers stay in the
 // L2, as they do in a decode step; above, and for logits, each call has buffers of its own, past
 // the L2. Prints microseconds a call, node gap included, median of 9 replays, and the share that
-// moving the bytes at 3.0 TB/s would take.
+// moving the bytes at 3.0 TB/s would take. For the end of a step: logits by a product and then
+// sampling, and the head that finds the best tokens by itself and then sampling.
 //
-//   cuda_glue_bench [rows|sample] [PART OF A KERNEL'S NAME]
+//   cuda_glue_bench [rows|sample|head] [PART OF A KERNEL'S NAME]
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "common/base/dtype.h"
+#include "kernels/bench/cuda_call_timer.h"
+#include "kernels/bench/cuda_head_bench.h"
 #include "kernels/cuda/embed/embed.h"
 #include "kernels/cuda/norm/add_rms_norm.h"
 #include "kernels/cuda/qkv_prepare/qkv_prepare.h"
@@ -33,75 +33,6 @@ using namespace mili::kernels::cuda;
 constexpr int kCalls = 24;
 constexpr double kBytesPerUs = 3.0e6;
 constexpr int32_t kVocab = 151936;
-
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-// Device memory with random bf16 elements, or copies of what the host has.
-void* Random(size_t bytes, float spread = 1) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0, spread);
-  std::vector<uint16_t> block(1 << 20);
-  for (uint16_t& element : block) element = mili::FloatToBf16(normal(random));
-  void* data = nullptr;
-  Check(cudaMalloc(&data, bytes + block.size() * 2), "memory");
-  for (size_t done = 0; done < bytes; done += block.size() * 2) {
-    Check(cudaMemcpy(static_cast<char*>(data) + done, block.data(), block.size() * 2,
-                     cudaMemcpyHostToDevice),
-          "fill");
-  }
-  return data;
-}
-
-template <typename T>
-T* OnDevice(const std::vector<T>& host) {
-  void* data = nullptr;
-  Check(cudaMalloc(&data, host.size() * sizeof(T) + 16), "memory");
-  Check(cudaMemcpy(data, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice), "fill");
-  return static_cast<T*>(data);
-}
-
-class Timer {
- public:
-  Timer() {
-    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
-    Check(cudaEventCreate(&start_), "event");
-    Check(cudaEventCreate(&stop_), "event");
-  }
-  // Microseconds of a call.
-  double Time(const std::function<cudaError_t(int call, cudaStream_t)>& call) {
-    Check(call(0, stream_), "call");
-    Check(cudaStreamSynchronize(stream_), "call");
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t exec = nullptr;
-    Check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture");
-    for (int i = 0; i < kCalls; ++i) Check(call(i, stream_), "captured call");
-    Check(cudaStreamEndCapture(stream_, &graph), "capture");
-    Check(cudaGraphInstantiate(&exec, graph, 0), "graph");
-    std::vector<double> times;
-    for (int repeat = 0; repeat < 11; ++repeat) {
-      Check(cudaEventRecord(start_, stream_), "event");
-      Check(cudaGraphLaunch(exec, stream_), "launch");
-      Check(cudaEventRecord(stop_, stream_), "event");
-      Check(cudaEventSynchronize(stop_), "replay");
-      float ms = 0;
-      Check(cudaEventElapsedTime(&ms, start_, stop_), "time");
-      if (repeat >= 2) times.push_back(ms * 1e3 / kCalls);
-    }
-    cudaGraphExecDestroy(exec);
-    cudaGraphDestroy(graph);
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
-  }
-
- private:
-  cudaStream_t stream_ = nullptr;
-  cudaEvent_t start_ = nullptr;
-  cudaEvent_t stop_ = nullptr;
-};
 
 struct Model {
   const char* name;
@@ -256,7 +187,7 @@ class RowBench {
     });
   }
 
-  Timer timer_;
+  Timer timer_{kCalls};
   const std::string part_;
   void* in_;
   void* delta_;
@@ -373,7 +304,7 @@ class SampleBench {
     }
   }
 
-  Timer timer_;
+  Timer timer_{kCalls};
   const std::string part_;
 };
 
@@ -382,7 +313,8 @@ class SampleBench {
 int main(int argc, char** argv) {
   const std::string only = argc > 1 ? argv[1] : "";
   const std::string part = argc > 2 ? argv[2] : "";
-  if (only != "sample") RowBench(part).Run();
-  if (only != "rows") SampleBench(part).Run();
+  if (only.empty() || only == "rows") RowBench(part).Run();
+  if (only.empty() || only == "sample") SampleBench(part).Run();
+  if (only.empty() || only == "head") RunHeadBench();
   return 0;
 }

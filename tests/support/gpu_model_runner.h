@@ -65,7 +65,10 @@ class GpuModelRunner {
     for (uint32_t first = 0; first < size; first += chunk) {
       const uint32_t count = std::min(chunk, size - first);
       Step step;
-      MILI_RETURN_IF_ERROR(slots.Apply(PlanOfChunk(prompt, first, chunk, limits_), &step.batch));
+      StepPlan plan = PlanOfChunk(prompt, first, chunk, limits_);
+      // Who asks for greedy tokens alone may get no logits.
+      for (SeqStart& start : plan.start) start.sampling.num_logprobs = 0;
+      MILI_RETURN_IF_ERROR(slots.Apply(std::move(plan), &step.batch));
       step.batch.samples.clear();
       for (uint32_t i = 0; i < count; ++i) step.batch.samples.push_back({0, i, first + i + 1});
       runner_->Launch(step, live_epoch);

@@ -72,10 +72,17 @@ absl::Status Measure(CudaModel& model, const Shape& shape) {
   StepPacker packer(model.config(), model.plan(), model.workspace());
   MILI_ASSIGN_OR_RETURN(const PinnedMemory host,
                         PinnedMemory::Allocate(model.workspace().staging_bytes, "a step"));
+  MILI_ASSIGN_OR_RETURN(
+      const PinnedMemory sampled,
+      PinnedMemory::Allocate(model.plan().max_num_seqs * sizeof(gpu::k::SampledRow), "results"));
+  // Greedy and nothing else, as the engine's slots are by default.
+  std::vector<SlotRecord> records(batch.num_rows());
+  for (uint32_t row = 0; row < batch.num_rows(); ++row) records[row].slot = SlotId(row);
   std::byte* const device = model.workspace().staging[0];
   CudaStream& stream = model.stream();
   const PackedStep packed =
-      packer.Pack(batch, {}, PaddingOf(batch, model.plan()), host.data(), device);
+      packer.Pack(batch, records, PaddingOf(batch, model.plan()), host.data(), device,
+                  reinterpret_cast<gpu::k::SampledRow*>(sampled.data()));
   MILI_RETURN_IF_ERROR(stream.CopyToDevice(device, host.data(), packed.size_bytes));
   MILI_RETURN_IF_ERROR(gpu::LayOutStep(packed.layout, stream));
   for (int i = 0; i < kWarmUps; ++i) MILI_RETURN_IF_ERROR(model.RunStep(packed.shape));

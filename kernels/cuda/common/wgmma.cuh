@@ -181,7 +181,18 @@ __device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorM
       : "memory");
 }
 
-// The same as the first to this place and on this barrier in both blocks of a cluster of two.
+// The first with a cache hint.
+__device__ __forceinline__ void CopyBox(uint32_t shared_address, const CUtensorMap& map, int32_t c0,
+                                        int32_t c1, int32_t c2, int32_t c3, uint32_t barrier,
+                                        uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(shared_address),
+      "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// The second to this place and on this barrier in both blocks of a cluster of two.
 __device__ __forceinline__ void CopyBoxToPair(uint32_t shared_address, const CUtensorMap& map,
                                               int32_t c0, int32_t c1, uint32_t barrier) {
   asm volatile(

@@ -8,6 +8,7 @@
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/common/mma.cuh"
+#include "kernels/cuda/common/stage_ring.cuh"
 #include "kernels/cuda/common/wgmma.cuh"
 
 namespace mili::kernels::cuda {
@@ -35,6 +36,7 @@ struct GatedTile {
   static constexpr int kRows = kGroups * 64;
   static constexpr int kStages = kGroups == 3 ? 3 : 4;
   static constexpr int kThreads = (kGroups + 1) * 128;
+  static constexpr uint32_t kRingOffset = kGatedRingOffset;
   static constexpr int kPiece = kGroups == 3 ? 128 : 256;      // tokens of a product
   static constexpr int kRegisters = kGroups == 3 ? 160 : 240;  // of a multiplying thread
   static constexpr int kLoaderRegisters = kGroups == 3 ? 32 : 24;
@@ -61,32 +63,12 @@ struct GatedWork {
   }
 };
 
-// A place in the ring.
-template <typename Tile>
-struct GatedRing {
-  int slot = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ uint32_t Full(uint32_t base) const { return base + 8 * slot; }
-  __device__ __forceinline__ uint32_t Empty(uint32_t base) const {
-    return base + 8 * (Tile::kStages + slot);
-  }
-  __device__ __forceinline__ uint32_t Stage(uint32_t base) const {
-    return base + kGatedRingOffset + slot * Tile::kStageBytes;
-  }
-  __device__ __forceinline__ void Advance() {
-    if (++slot < Tile::kStages) return;
-    slot = 0;
-    parity ^= 1;
-  }
-};
-
 // By one thread. The first weights depend on no other kernel and do not wait for any.
 template <typename Tile>
 __device__ __forceinline__ void LoadGated(const GatedArgs& a, uint32_t base, uint32_t rank) {
   const int num_units = a.num_row_pairs * a.num_token_tiles;
   const uint64_t policy = EvictFirst();
-  const auto load_weights = [&](const GatedWork& work, int chunk, const GatedRing<Tile>& ring) {
+  const auto load_weights = [&](const GatedWork& work, int chunk, const StageRing<Tile>& ring) {
     ArriveExpecting(ring.Full(base), Tile::kStageBytes);
     const int column = chunk * kGatedChunk;
     const int row = work.row_tile * Tile::kRows;
@@ -96,12 +78,12 @@ __device__ __forceinline__ void LoadGated(const GatedArgs& a, uint32_t base, uin
       CopyBox(ring.Stage(base), a.w_map, column, row, ring.Full(base));
     }
   };
-  const auto load_tokens = [&](const GatedWork& work, int chunk, const GatedRing<Tile>& ring) {
+  const auto load_tokens = [&](const GatedWork& work, int chunk, const StageRing<Tile>& ring) {
     const uint32_t to = ring.Stage(base) + Tile::kWeightBytes + rank * Tile::kHalfOfTokenBytes;
     CopyBoxToPair(to, a.x_map, chunk * kGatedChunk,
                   work.token_tile * kGatedTokens + rank * (kGatedTokens / 2), ring.Full(base));
   };
-  GatedRing<Tile> ring;
+  StageRing<Tile> ring;
   int ahead = min(Tile::kStages, a.num_chunks);
   for (int unit = blockIdx.x / 2; unit < num_units; unit += gridDim.x / 2) {
     const GatedWork work(a, unit, rank);
@@ -124,7 +106,7 @@ __device__ __forceinline__ void LoadGated(const GatedArgs& a, uint32_t base, uin
 // The products of one tile: sums of 64 weight rows by all its tokens.
 template <typename Tile>
 __device__ __forceinline__ void MultiplyGated(
-    const GatedArgs& a, uint32_t base, int group, GatedRing<Tile>* ring,
+    const GatedArgs& a, uint32_t base, int group, StageRing<Tile>* ring,
     float (&sums)[kGatedTokens / Tile::kPiece][Tile::kPiece / 2]) {
   // Lane r tells block r of the cluster that this warp has read a stage.
   const uint32_t lane = threadIdx.x % 32;
@@ -212,7 +194,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     TakeRegisters<Tile::kRegisters>();
     WaitForProducers();
     const int num_units = a.num_row_pairs * a.num_token_tiles;
-    GatedRing<Tile> ring;
+    StageRing<Tile> ring;
     for (int unit = blockIdx.x / 2; unit < num_units; unit += gridDim.x / 2) {
       float sums[kGatedTokens / Tile::kPiece][Tile::kPiece / 2];
       MultiplyGated<Tile>(a, base, group, &ring, sums);

@@ -40,8 +40,8 @@ __device__ __forceinline__ bool HasEdits(const SlotSampling& s) {
 // Bans, biases and mask: -inf stays -inf under the penalties that follow. Lists are short, or a
 // request's own doing: each warp looks through the whole list. `has_ids`: the lane's ids are in the
 // vocabulary, so that the mask has them.
-__device__ __noinline__ float4 EditByLists(float4 logits, const SlotSampling& s, int32_t position,
-                                           int32_t first, bool has_ids) {
+inline __device__ __noinline__ float4 EditByLists(float4 logits, const SlotSampling& s,
+                                                  int32_t position, int32_t first, bool has_ids) {
   float* x = &logits.x;
   const int32_t num_banned = position < s.ban_until ? s.num_banned : 0;
   for (int32_t i = 0; i < num_banned; ++i) {

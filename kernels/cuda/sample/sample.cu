@@ -35,6 +35,24 @@ __device__ __forceinline__ SampledRow SampleRow(const SlotSampling& s, const flo
   return row;
 }
 
+// The token of a row that is greedy alone, from what the head found. By the first warp.
+__device__ __forceinline__ SampledRow TakeBest(const uint64_t* parts, int32_t num_parts) {
+  uint64_t best = 0;
+  for (int32_t i = threadIdx.x % 32; i < num_parts; i += 32) best = max(best, parts[i]);
+  const uint32_t key = __reduce_max_sync(~0u, BestKey(best));
+  const uint32_t low = BestKey(best) == key ? static_cast<uint32_t>(best) : 0;
+  best = uint64_t{key} << 32 | __reduce_max_sync(~0u, low);
+  SampledRow row;
+  if (key == kBestIsNan) {
+    row.flags = kSampledNan;
+  } else if (key <= kKeyOfMinusInfinity) {
+    row.flags = kSampledMasked;
+  } else {
+    row.token_id = BestId(best);
+  }
+  return row;
+}
+
 // What the slot remembers of the row.
 __device__ __forceinline__ void Remember(const SampleParams& p, const SlotSampling& s, int32_t slot,
                                          int32_t token_id) {
@@ -55,8 +73,18 @@ __global__ void __launch_bounds__(kDrawThreads, 1)
   const int64_t at = static_cast<int64_t>(blockIdx.x) * stats.stride;
   const float4 maxima = LoadMaxima(stats.max + at, num_groups);  // while the parameters are read
   const int32_t slot = p.row_slots[blockIdx.x];
+  SampledRow* const out = p.out_at != nullptr ? *p.out_at : p.out;
   if (slot < 0) return;
   const SlotSampling& s = p.slots[slot];
+  if (p.best != nullptr && IsPlainGreedy(s)) {
+    if (threadIdx.x >= 32) return;
+    const SampledRow row =
+        TakeBest(p.best + static_cast<int64_t>(blockIdx.x) * p.num_best, p.num_best);
+    if (threadIdx.x != 0) return;
+    out[blockIdx.x] = row;
+    Remember(p, s, slot, row.token_id);
+    return;
+  }
   if (threadIdx.x == 0) {
     memory.reader = {p.logits + blockIdx.x * p.logits_stride, p.vocab_size, p.num_valid_tokens,
                      p.positions[blockIdx.x], HasEdits(s) ? &s : nullptr};
@@ -68,7 +96,7 @@ __global__ void __launch_bounds__(kDrawThreads, 1)
                  p.top + static_cast<int64_t>(blockIdx.x) * p.max_top, &row, memory);
   }
   if (threadIdx.x != 0) return;
-  p.out[blockIdx.x] = row;
+  out[blockIdx.x] = row;
   Remember(p, s, slot, row.token_id);
 }
 
@@ -106,6 +134,8 @@ __global__ void FillCountsKernel(FillCountsParams p) {
   if (id >= 0 && id < p.vocab_size) p.counts[id] = p.values[i];
 }
 
+constexpr int32_t kMostGroups = 8;  // of a warp
+
 int32_t StrideOf(int32_t vocab_size) { return ((vocab_size + kGroup - 1) / kGroup + 3) / 4 * 4; }
 
 RowStats StatsIn(void* workspace, int32_t num_rows, int32_t vocab_size) {
@@ -115,16 +145,16 @@ RowStats StatsIn(void* workspace, int32_t num_rows, int32_t vocab_size) {
   return {first, first + size, first + 2 * size, first + 3 * size, stride};
 }
 
-// One group a warp while that leaves SMs of an H100 idle, then more: fewer blocks pay for reading
-// the row's parameters.
-int32_t GroupsPerWarp(int32_t num_rows, int32_t num_groups) {
+// One group a warp while that leaves SMs of an H100 idle, then more, up to `most`: fewer blocks pay
+// for reading the row's parameters.
+int32_t GroupsPerWarp(int32_t num_rows, int32_t num_groups, int32_t most) {
   constexpr int64_t kWarpsAtOnce = 132 * 64;
   const int64_t per_warp = static_cast<int64_t>(num_rows) * num_groups / kWarpsAtOnce;
-  return static_cast<int32_t>(std::clamp<int64_t>(per_warp, 1, 8));
+  return static_cast<int32_t>(std::clamp<int64_t>(per_warp, 1, most));
 }
 
 template <typename Params>
-cudaError_t Run(const Params& p, void (*scan)(Params, RowStats, int32_t),
+cudaError_t Run(const Params& p, void (*scan)(Params, RowStats, int32_t), int32_t most_groups,
                 void (*finish)(Params, RowStats), cudaStream_t stream) {
   if (p.num_rows <= 0 || p.num_rows > 65535 || p.vocab_size <= 0 ||
       p.vocab_size > kMaxSampleVocab || p.logits_stride % 4 != 0 || p.max_top < 0 ||
@@ -133,7 +163,7 @@ cudaError_t Run(const Params& p, void (*scan)(Params, RowStats, int32_t),
   }
   const RowStats stats = StatsIn(p.workspace, p.num_rows, p.vocab_size);
   const int32_t num_groups = (p.vocab_size + kGroup - 1) / kGroup;
-  const int32_t groups_per_warp = GroupsPerWarp(p.num_rows, num_groups);
+  const int32_t groups_per_warp = GroupsPerWarp(p.num_rows, num_groups, most_groups);
   const int32_t groups_per_block = groups_per_warp * kScanWarps;
   const dim3 grid((num_groups + groups_per_block - 1) / groups_per_block, p.num_rows);
   cudaError_t error =
@@ -156,11 +186,13 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   if (params.num_valid_tokens <= 0 || params.num_valid_tokens > params.vocab_size) {
     return cudaErrorInvalidValue;
   }
-  return Run(params, SampleScanKernel, SampleDrawKernel, stream);
+  // Most blocks have nothing to do where most rows are plain greedy.
+  const int32_t most_groups = params.best != nullptr ? 2 * kMostGroups : kMostGroups;
+  return Run(params, SampleScanKernel, most_groups, SampleDrawKernel, stream);
 }
 
 cudaError_t Score(const ScoreParams& params, cudaStream_t stream) {
-  return Run(params, ScoreScanKernel, ScoreKernel, stream);
+  return Run(params, ScoreScanKernel, kMostGroups, ScoreKernel, stream);
 }
 
 cudaError_t FillCounts(const FillCountsParams& params, cudaStream_t stream) {

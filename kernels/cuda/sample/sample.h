@@ -70,6 +70,10 @@ struct SampledRow {
 struct SampleParams {
   const float* logits = nullptr;  // [num_rows, vocab_size], 16-aligned; not changed
   int64_t logits_stride = 0;      // in elements, a multiple of 4
+  // Not null: what the head (head/head.h) found, [num_rows, num_best]; rows that are greedy and ask
+  // for nothing else then need no logits.
+  const uint64_t* best = nullptr;
+  int32_t num_best = 0;
   int32_t num_rows = 0;
   int32_t vocab_size = 0;               // at most kMaxSampleVocab
   int32_t num_valid_tokens = 0;         // ids the tokenizer knows; the rest is never sampled
@@ -78,6 +82,8 @@ struct SampleParams {
   const SlotSampling* slots = nullptr;  // [num_slots]
   int32_t* last_tokens = nullptr;       // [num_slots]: gets the token (0 if the row has none)
   SampledRow* out = nullptr;            // [num_rows]
+  SampledRow* const* out_at = nullptr;  // not null: holds, when the kernel runs, what `out` is; may
+                                        // be the host's (pinned)
   SampledLogprob* top = nullptr;        // [num_rows, max_top], best first; null if max_top is 0
   int32_t max_top = 0;                  // at most kMaxTopLogprobs; a row's num_top is cut to it
   void* workspace = nullptr;            // SampleWorkspaceBytes, 16-aligned

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/common/launch.h"
-#include "kernels/cuda/sample/row_reader.cuh"
+#include "kernels/cuda/sample/best_token.cuh"
 #include "kernels/cuda/sample/row_stats.h"
 
 namespace mili::kernels::cuda {
@@ -27,12 +27,6 @@ inline constexpr float kLog2E = 1.44269504f;
 // Finite, however small the temperature: 0 times it must be 0.
 __device__ __forceinline__ float FactorOf(float temperature) {
   return fminf(kLog2E / temperature, 3e38f);
-}
-
-__device__ __forceinline__ float MaxOrNan(float a, float b) {
-  float max;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(max) : "f"(a), "f"(b));
-  return max;
 }
 
 // The largest of the group; NaN if any is.
@@ -197,10 +191,16 @@ __global__ void __launch_bounds__(kScanWarps * 32, 4)
   WaitForProducers();
   LetDependentsStart();
   ScanAhead ahead;  // underway while the row's parameters are read
-  ahead.Load(part.logits, part.first, min(part.end, p.vocab_size / kGroup));
+  if (p.best == nullptr) {
+    ahead.Load(part.logits, part.first, min(part.end, p.vocab_size / kGroup));
+  }
   const int32_t slot = p.row_slots[blockIdx.y];
   if (slot < 0) return;
   const SlotSampling& s = p.slots[slot];
+  if (p.best != nullptr) {
+    if (IsPlainGreedy(s)) return;  // it may have no logits
+    ahead.Load(part.logits, part.first, min(part.end, p.vocab_size / kGroup));
+  }
   const RowReader reader = {part.logits, p.vocab_size, p.num_valid_tokens, p.positions[blockIdx.y],
                             HasEdits(s) ? &s : nullptr};
   const ScanRow row = {s.num_top >= 0,

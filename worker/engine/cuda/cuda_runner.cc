@@ -84,7 +84,8 @@ absl::Status CudaRunner::RunSmallSizes() {
   for (size_t i = 0; i < std::min(kNumSmallSizes, paddings_.size()); ++i) {
     Place& place = places_[0];
     // All rows are padding. Twice: run, so that the kernels are loaded, then captured.
-    const PackedStep packed = packer_.Pack(nothing, {}, paddings_[i], place.staging.data(), device);
+    const PackedStep packed =
+        packer_.Pack(nothing, {}, paddings_[i], place.staging.data(), device, SampledOf(place));
     MILI_RETURN_IF_ERROR(stream.CopyToDevice(device, place.staging.data(), packed.size_bytes));
     MILI_RETURN_IF_ERROR(gpu::LayOutStep(packed.layout, stream));
     for (int use = 0; use < 2; ++use) MILI_RETURN_IF_ERROR(Compute(packed, place));
@@ -121,7 +122,8 @@ absl::Status CudaRunner::LaunchStep(const StepBatch& batch, uint32_t index) {
   std::byte* const staging = model_->workspace().staging[index];
   const bool pads = place.sample_top <= static_cast<int32_t>(kGraphTopLogprobs);
   const StepPadding padding = pads ? PaddingOf(batch, model_->plan()) : StepPadding();
-  const PackedStep packed = packer_.Pack(batch, records_, padding, place.staging.data(), staging);
+  const PackedStep packed =
+      packer_.Pack(batch, records_, padding, place.staging.data(), staging, SampledOf(place));
   MILI_RETURN_IF_ERROR(copies_.CopyToDevice(staging, place.staging.data(), packed.size_bytes));
   MILI_RETURN_IF_ERROR(copies_.Record(place.is_copied));
   MILI_RETURN_IF_ERROR(stream.WaitFor(place.is_copied));
@@ -201,7 +203,6 @@ absl::Status CudaRunner::CopyResults(const PackedStep& packed, Place& place) {
   };
   const uint64_t for_samples = uint64_t(packed.num_samples) * place.sample_top;
   const uint64_t for_scores = uint64_t(packed.num_scores) * place.score_top;
-  MILI_RETURN_IF_ERROR(copy(place.sampled, ws.sampled, packed.num_samples));
   MILI_RETURN_IF_ERROR(copy(place.scored, ws.scored, packed.num_scores));
   if (!place.wants_top && for_scores == 0) return absl::OkStatus();
   return copy(place.top, ws.top, for_samples + for_scores);
@@ -269,7 +270,7 @@ void CudaRunner::FillResult(Step& step, const Place& place) {
   };
   const auto* top = reinterpret_cast<const k::SampledLogprob*>(place.top.data());
   for (size_t i = 0; i < batch.samples.size(); ++i, top += place.sample_top) {
-    const auto& row = reinterpret_cast<const k::SampledRow*>(place.sampled.data())[i];
+    const k::SampledRow& row = SampledOf(place)[i];
     RowResult& result = rows[batch.samples[i].row_idx];
     fail(result.slot, FailureOf(row));
     result.tokens.push_back(ToToken(row, row.token_id, top, place.num_top[i]));

@@ -34,7 +34,7 @@ class CudaRunner final : public StepRunner {
   // One of the kNumStepBatches: what it stages and where its answer arrives.
   struct Place {
     PinnedMemory staging;
-    PinnedMemory sampled;  // SampledRow [max_num_seqs]
+    PinnedMemory sampled;  // SampledRow [max_num_seqs], written by the device itself
     PinnedMemory scored;   // SampledRow [max_num_batched_tokens]
     PinnedMemory top;  // SampledLogprob [kMaxStepTopLogprobs], of sampled rows, then scored ones
     CudaEvent is_copied, start;
@@ -51,6 +51,10 @@ class CudaRunner final : public StepRunner {
     bool was_run = false;
     bool is_refused = false;  // no memory for it: such steps are launched kernel by kernel
   };
+
+  static gpu::k::SampledRow* SampledOf(const Place& place) {
+    return reinterpret_cast<gpu::k::SampledRow*>(place.sampled.data());
+  }
 
   CudaRunner(std::unique_ptr<CudaModel> model, SlotSampler sampler);
   absl::Status Allocate();

@@ -25,7 +25,8 @@ StepPacker::StepPacker(const ModelConfig& config, const MemoryPlan& plan, const 
 }
 
 PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> records,
-                            const StepPadding& padding, std::byte* host, const std::byte* device) {
+                            const StepPadding& padding, std::byte* host, const std::byte* device,
+                            k::SampledRow* sampled) {
   packed_ = {};
   host_ = reinterpret_cast<int32_t*>(host);
   device_ = reinterpret_cast<const int32_t*>(device);
@@ -35,7 +36,7 @@ PackedStep StepPacker::Pack(const StepBatch& batch, std::span<const SlotRecord> 
   PackTokens(batch);
   PackSequences(batch);
   PackPages(batch);
-  PackHead(batch);
+  PackHead(batch, sampled);
   PackRecords(records);
   packed_.size_bytes = used_words_ * sizeof(int32_t);
   MILI_CHECK(packed_.size_bytes <= ws_.staging_bytes, "the staging memory holds every step");
@@ -207,7 +208,10 @@ void StepPacker::PackPages(const StepBatch& batch) {
   packed_.layout.num_seqs = static_cast<int32_t>(num_rows);
 }
 
-void StepPacker::PackHead(const StepBatch& batch) {
+void StepPacker::PackHead(const StepBatch& batch, k::SampledRow* sampled) {
+  constexpr uint64_t kPointerWords = sizeof(sampled) / sizeof(int32_t);
+  std::memcpy(Segment(reinterpret_cast<int32_t*>(ws_.sampled_at), kPointerWords, kPointerWords, 0),
+              &sampled, sizeof(sampled));
   const uint64_t padded = packed_.shape.num_head_rows;
   const uint64_t count = batch.samples.size();
   int32_t* const rows = Segment(ws_.head_rows, count, padded, -1);

@@ -36,9 +36,11 @@ class StepPacker {
   CudaStepShape ShapeOf(const StepPadding& padding) const;
 
   // Writes the step to `host`, which will be copied to `device`: staging memory of the workspace's
-  // staging_bytes each. `padding` is none or PaddingOf(batch).
+  // staging_bytes each. `padding` is none or PaddingOf(batch). `sampled`: pinned memory that gets
+  // the sampled rows.
   PackedStep Pack(const StepBatch& batch, std::span<const SlotRecord> records,
-                  const StepPadding& padding, std::byte* host, const std::byte* device);
+                  const StepPadding& padding, std::byte* host, const std::byte* device,
+                  gpu::k::SampledRow* sampled);
 
  private:
   // Rows of the batch in the device's order, their first tokens there.
@@ -55,7 +57,7 @@ class StepPacker {
   void PackTokens(const StepBatch& batch);
   void PackSequences(const StepBatch& batch);
   void PackPages(const StepBatch& batch);
-  void PackHead(const StepBatch& batch);
+  void PackHead(const StepBatch& batch, gpu::k::SampledRow* sampled);
   void PackRecords(std::span<const SlotRecord> records);
 
   const MemoryPlan& plan_;

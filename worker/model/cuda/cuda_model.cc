@@ -39,6 +39,7 @@ absl::Status CudaModel::Allocate() {
   const ModelConfig& config = options_.config;
   MILI_ASSIGN_OR_RETURN(stream_, CudaStream::Create());
   MILI_ASSIGN_OR_RETURN(linear_, gpu::OpenLinear(kGpuLinearWorkspaceBytes));
+  if (HasHeadKernel()) MILI_RETURN_IF_ERROR(gpu::PrepareHead());
   MILI_ASSIGN_OR_RETURN(
       kv_, CudaMemory::Allocate(options_.plan.kv_bytes, "the KV cache (--kv-cache-memory-bytes)"));
   MILI_ASSIGN_OR_RETURN(ws_, CudaWorkspace::Allocate(config, options_.plan, options_.num_sms));
@@ -72,67 +73,7 @@ absl::Status CudaModel::RunStep(const CudaStepShape& shape) {
   head_rows_ = ws_.head_rows;
   MILI_RETURN_IF_ERROR(HasOneKernel() ? DecodeStep()
                                       : RunLayers(*this, options_.config.num_layers));
-  if (shape.num_head_rows == 0) return absl::OkStatus();
-  MILI_RETURN_IF_ERROR(Head(head_rows_, shape.num_head_rows));
-  return gpu::Sample({.logits = ws_.logits,
-                      .logits_stride = options_.config.vocab_size,
-                      .num_rows = shape.num_head_rows,
-                      .vocab_size = static_cast<int32_t>(options_.config.vocab_size),
-                      .num_valid_tokens = static_cast<int32_t>(options_.num_valid_tokens),
-                      .row_slots = ws_.head_slots,
-                      .positions = ws_.head_positions,
-                      .slots = ws_.slots,
-                      .last_tokens = ws_.last_tokens,
-                      .out = ws_.sampled,
-                      .top = shape.max_top > 0 ? ws_.top : nullptr,
-                      .max_top = shape.max_top,
-                      .workspace = ws_.sample_workspace,
-                      .pdl = pdl_},
-                     stream_);
-}
-
-absl::Status CudaModel::Score(int32_t first, int32_t count, k::SampledLogprob* top,
-                              int32_t max_top) {
-  MILI_RETURN_IF_ERROR(Head(ws_.score_rows + first, count));
-  return gpu::Score({.logits = ws_.logits,
-                     .logits_stride = options_.config.vocab_size,
-                     .num_rows = count,
-                     .vocab_size = static_cast<int32_t>(options_.config.vocab_size),
-                     .targets = ws_.score_targets + first,
-                     .num_top = ws_.score_num_top + first,
-                     .out = ws_.scored + first,
-                     .top = max_top > 0 ? top : nullptr,
-                     .max_top = max_top,
-                     .workspace = ws_.sample_workspace,
-                     .pdl = pdl_},
-                    stream_);
-}
-
-absl::Status CudaModel::Head(const int32_t* row_idxs, int32_t num_rows) {
-  const ModelConfig& config = options_.config;
-  MILI_RETURN_IF_ERROR(gpu::AddRmsNorm({.dtype = dtype_,
-                                        .residual = residual_,
-                                        .weight = weights_.final_norm(),
-                                        .row_idxs = row_idxs,
-                                        .eps = config.rms_norm_eps,
-                                        .num_tokens = num_rows,
-                                        .hidden_size = static_cast<int32_t>(config.hidden_size),
-                                        .out = ws_.head_normed,
-                                        .pdl = pdl_},
-                                       stream_));
-  return gpu::Linear(*linear_,
-                     {.dtype = dtype_,
-                      .is_y_f32 = true,
-                      .x = ws_.head_normed,
-                      .x_stride = config.hidden_size,
-                      .w = weights_.head(),
-                      .y = ws_.logits,
-                      .y_stride = config.vocab_size,
-                      .num_rows = num_rows,
-                      .n = static_cast<int32_t>(config.vocab_size),
-                      .k = static_cast<int32_t>(config.hidden_size),
-                      .pdl = pdl_},
-                     stream_);
+  return shape.num_head_rows > 0 ? SampleRows() : absl::OkStatus();
 }
 
 absl::Status CudaModel::Embed() {

@@ -96,7 +96,11 @@ class CudaModel final : private LayerOps {
                                      int64_t n, void* y) const;
   gpu::k::LinearParams QkvParams(uint32_t layer_idx) const;
   // Logits of the tokens that `row_idxs` (device) names.
-  absl::Status Head(const int32_t* row_idxs, int32_t num_rows);
+  // head_step.cc
+  bool HasHeadKernel() const;
+  absl::Status FinalNorm(const int32_t* row_idxs, int32_t num_rows);
+  absl::Status Logits(int32_t num_rows);
+  absl::Status SampleRows();
   // The pages of a layer and the tables of the sequences from `first_seq` on.
   gpu::k::PagedKv Cache(uint32_t layer_idx, int32_t first_seq) const;
   std::byte* Pages(uint32_t layer_idx) const;

@@ -55,7 +55,7 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
   ws->banned = carver.Take<int32_t>(seqs * kMaxSlotBanned);
   ws->count_ids = carver.Take<int32_t>(plan.max_model_len);
   ws->count_values = carver.Take<uint16_t>(plan.max_model_len);
-  ws->sampled = carver.Take<k::SampledRow>(seqs);
+  ws->sampled_at = carver.Take<k::SampledRow*>(1);
   ws->scored = carver.Take<k::SampledRow>(tokens);
   ws->top = carver.Take<k::SampledLogprob>(kMaxStepTopLogprobs);
   ws->attention_workspace = carver.Take<std::byte>(
@@ -65,6 +65,9 @@ void Lay(const ModelConfig& config, const MemoryPlan& plan, Carver carver, CudaW
   ws->decode_layers_workspace = carver.Take<std::byte>(k::DecodeLayersWorkspaceBytes());
   ws->sample_workspace = carver.Take<std::byte>(
       k::SampleWorkspaceBytes(static_cast<int32_t>(seqs), static_cast<int32_t>(config.vocab_size)));
+  ws->head_best =
+      carver.Take<uint64_t>(std::min<uint64_t>(seqs, k::kMaxHeadRows) *
+                            k::HeadParts(ws->num_sms, static_cast<int32_t>(config.vocab_size)));
   for (std::byte*& staging : ws->staging) staging = carver.Take<std::byte>(ws->staging_bytes);
   *used_bytes = carver.used_bytes();
 }
@@ -86,7 +89,7 @@ uint64_t StagingWords(const MemoryPlan& plan, const CudaWorkspace& ws) {
   const uint64_t plans =
       k::DecodePlanInts(ws.num_decode_ctas) + k::VarlenPlanInts(ws.max_varlen_tiles);
   constexpr uint64_t kAlignment = 16 * 32;  // of up to 32 arrays
-  return 7 * tokens + 7 * (seqs + 1) + pages + records + plans + kAlignment;
+  return 7 * tokens + 7 * (seqs + 1) + 2 + pages + records + plans + kAlignment;
 }
 
 absl::StatusOr<CudaWorkspace> CudaWorkspace::Allocate(const ModelConfig& config,

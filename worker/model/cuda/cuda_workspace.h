@@ -58,13 +58,14 @@ struct CudaWorkspace {
   int32_t* count_ids = nullptr;           // [max_model_len] on their way into counts
   uint16_t* count_values = nullptr;       // [max_model_len]
 
-  gpu::k::SampledRow* sampled = nullptr;  // [S]
-  gpu::k::SampledRow* scored = nullptr;   // [T]
-  gpu::k::SampledLogprob* top = nullptr;  // [kMaxStepTopLogprobs]
-  void* attention_workspace = nullptr;    // of decode
+  gpu::k::SampledRow** sampled_at = nullptr;  // [1] where the step's go: [S], pinned
+  gpu::k::SampledRow* scored = nullptr;       // [T]
+  gpu::k::SampledLogprob* top = nullptr;      // [kMaxStepTopLogprobs]
+  void* attention_workspace = nullptr;        // of decode
   void* varlen_workspace = nullptr;
   void* decode_layers_workspace = nullptr;
   void* sample_workspace = nullptr;
+  uint64_t* head_best = nullptr;             // of kMaxHeadRows rows, see gpu::k::HeadParams
   std::byte* staging[kNumStepBatches] = {};  // a packed step each
 
   int64_t counts_stride = 0;

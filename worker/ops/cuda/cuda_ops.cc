@@ -86,6 +86,13 @@ absl::Status QuantizeFp8(const k::QuantizeFp8Params& params, CudaStream& stream)
                  params.size, " ", Name(params.dtype));
 }
 
+absl::Status PrepareHead() { return Explain(k::PrepareHead(), "loading the head's kernel"); }
+
+absl::Status Head(const k::HeadParams& params, int32_t num_sms, CudaStream& stream) {
+  return Explain(k::Head(params, num_sms, stream.get()), "Head", params.num_rows, " rows, ",
+                 params.k, " to ", params.vocab_size, " ", Name(params.dtype));
+}
+
 absl::Status Sample(const k::SampleParams& params, CudaStream& stream) {
   return Explain(k::Sample(params, stream.get()), "Sample", params.num_rows, " rows of ",
                  params.vocab_size);

@@ -11,6 +11,7 @@
 #include "kernels/cuda/attention/paged_attention.h"
 #include "kernels/cuda/decode_layers/decode_layers.h"
 #include "kernels/cuda/embed/embed.h"
+#include "kernels/cuda/head/head.h"
 #include "kernels/cuda/linear/linear.h"
 #include "kernels/cuda/linear/tuning_file.h"
 #include "kernels/cuda/norm/add_rms_norm.h"
@@ -39,6 +40,8 @@ absl::Status DecodeLayers(const k::DecodeLayersParams& params, CudaStream& strea
 absl::Status VarlenAttention(const k::VarlenAttentionParams& params, CudaStream& stream);
 absl::Status SiluMul(const k::SiluMulParams& params, CudaStream& stream);
 absl::Status QuantizeFp8(const k::QuantizeFp8Params& params, CudaStream& stream);
+absl::Status PrepareHead();
+absl::Status Head(const k::HeadParams& params, int32_t num_sms, CudaStream& stream);
 absl::Status Sample(const k::SampleParams& params, CudaStream& stream);
 absl::Status Score(const k::ScoreParams& params, CudaStream& stream);
 absl::Status FillCounts(const k::FillCountsParams& params, CudaStream& stream);

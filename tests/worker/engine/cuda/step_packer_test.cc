@@ -35,6 +35,7 @@ class StepPackerTest : public ::testing::Test {
       arrays_.push_back(std::vector<int32_t>(4096, 77));
       *array = arrays_.back().data();
     }
+    ws_.sampled_at = &sampled_at_;
     ws_.staging_bytes = 4 * StagingWords(plan_, ws_);
     staging_.resize(ws_.staging_bytes);
   }
@@ -58,7 +59,7 @@ class StepPackerTest : public ::testing::Test {
   PackedStep Pack(const StepBatch& batch) {
     StepPacker packer(config_, plan_, ws_);
     const PackedStep packed =
-        packer.Pack(batch, {}, PaddingOf(batch, plan_), staging_.data(), staging_.data());
+        packer.Pack(batch, {}, PaddingOf(batch, plan_), staging_.data(), staging_.data(), &result_);
     for (int32_t s = 0; s < packed.layout.num_segments; ++s) {
       const auto& segment = packed.layout.segments[s];
       for (int32_t i = 0; i < segment.padded_count; ++i) {
@@ -71,6 +72,7 @@ class StepPackerTest : public ::testing::Test {
                 packed.layout.pages + packed.layout.page_offsets[s + 1],
                 ws_.page_table + s * ws_.page_table_stride);
     }
+    EXPECT_EQ(sampled_at_, &result_);
     return packed;
   }
 
@@ -81,6 +83,8 @@ class StepPackerTest : public ::testing::Test {
   ModelConfig config_;
   MemoryPlan plan_;
   CudaWorkspace ws_;
+  gpu::k::SampledRow result_;
+  gpu::k::SampledRow* sampled_at_ = nullptr;
   std::vector<std::vector<int32_t>> arrays_;
   std::vector<std::byte> staging_;
 };
