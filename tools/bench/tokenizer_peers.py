@@ -3,7 +3,8 @@
 
     tools/bench/text_corpora.py corpora
     pip install tokenizers tiktoken gigatoken quicktok-v1 iree-tokenizer tokie kitoken splintr-rs \\
-        fastokens basetenkenizer budtiktok bpe-qwen transformers safetensors
+        fastokens basetenkenizer budtiktok bpe-qwen transformers safetensors \\
+        snaptokens tuetoken morpheme riptoken numpy
     taskset -c 0 tools/bench/tokenizer_peers.py --tokenizer FOLDER corpora/*.txt [--rounds 5]
 
 FOLDER holds the tokenizer.json. Each round starts every tokenizer in a process of its own, since some
@@ -35,16 +36,47 @@ def hugging_face(path):
     return lambda text: tokenizer.encode_batch_fast([text])[0].ids
 
 
-def tiktoken(path):
-    import tiktoken as library
+def ranks_and_pattern(path):
+    """As tiktoken wants them: ids by bytes, and the regular expression."""
     spec = json.loads(path.read_text())
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [b for b in range(256) if b not in printable]
     byte_of = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(rest)}
     ranks = {bytes(byte_of[c] for c in token): i for token, i in spec["model"]["vocab"].items()}
-    pattern = spec["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    return ranks, spec["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+
+
+def tiktoken(path):
+    import tiktoken as library
+    ranks, pattern = ranks_and_pattern(path)
     return library.Encoding("peer", pat_str=pattern, mergeable_ranks=ranks,
                             special_tokens={}).encode_to_numpy
+
+
+def riptoken(path):
+    import riptoken as library
+    ranks, pattern = ranks_and_pattern(path)
+    return library.CoreBPE(ranks, {}, pattern).encode_ordinary
+
+
+def snaptokens(path):
+    import numpy
+    import snaptokens as library
+    encode = library.Tokenizer.from_file(str(path)).encode_batch_flat
+    return lambda text: numpy.frombuffer(encode([text])[0], "uint32")
+
+
+def tuetoken(path):
+    import numpy
+    import tuetoken as library
+    encode = library.Tokenizer(str(path)).encode_to_bytes
+    return lambda text: numpy.frombuffer(encode(text), "uint32")
+
+
+def morpheme(path):
+    import morpheme as library
+    tokenizer = library.Tokenizer.from_file(str(path))
+    return lambda text: tokenizer.encode(text).ids
 
 
 def gigatoken(path):
@@ -108,7 +140,8 @@ def bpe_qwen(path):
 PEERS = {"tokenizers": hugging_face, "tiktoken": tiktoken, "gigatoken": gigatoken,
          "fastokens": fastokens, "splintr-rs": splintr, "quicktok-v1": quicktok,
          "basetenkenizer": basetenkenizer, "tokie": tokie, "iree-tokenizer": iree,
-         "kitoken": kitoken, "budtiktok": budtiktok, "bpe-qwen": bpe_qwen}
+         "kitoken": kitoken, "budtiktok": budtiktok, "bpe-qwen": bpe_qwen,
+         "snaptokens": snaptokens, "tuetoken": tuetoken, "morpheme": morpheme, "riptoken": riptoken}
 
 
 def digest(ids):
