@@ -17,7 +17,8 @@ struct Isa {
   static constexpr bool kHasWordDot = true;
 
   static MILI_INLINE OneTokenStream StreamOfOneToken() {
-    return __builtin_cpu_is("amd") ? OneTokenStream::kOnce : OneTokenStream::kPlain;
+    if (__builtin_cpu_is("amd")) return OneTokenStream::kOnce;
+    return __builtin_cpu_is("intel") ? OneTokenStream::kTwo : OneTokenStream::kPlain;
   }
 
   static MILI_INLINE F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }

@@ -136,6 +136,42 @@ MILI_INLINE void MeetPanels(const Source& weights, int64_t first, int64_t num_bl
   });
 }
 
+// One block of a vector of rows, which answers as block 0.
+template <typename Isa, DType kType>
+struct BlockInTurn {
+  using F = typename Isa::F;
+  using I = typename Isa::I;
+  MILI_INLINE I W(int64_t, int i) const { return weights.W(b, i); }
+  MILI_INLINE F D(int64_t) const { return weights.D(b); }
+  MILI_INLINE F D(int64_t, int half) const { return weights.D(b, half); }
+  MILI_INLINE F M(int64_t) const { return weights.M(b); }
+  MILI_INLINE void Prefetch(int64_t) const { weights.Prefetch(b); }
+
+  const Packed<Isa, kType, OneTokenStream::kTwo>& weights;
+  const int64_t b;
+};
+
+// kLanes rows of one part and of another, or of the same, for one token.
+template <typename Isa, DType kType>
+void QuantRowsInTurn(const LinearParams& p, const LinearPart& part, int64_t row,
+                     const LinearPart& other_part, int64_t other_row) {
+  const auto weights_of = [&p](const LinearPart& of, int64_t first) {
+    const auto* group = reinterpret_cast<const uint8_t*>(of.weight.data) +
+                        first / kPackedRows * PackedGroupBytes(kType, p.in_features);
+    return Packed<Isa, kType, OneTokenStream::kTwo>(group, first % kPackedRows, p.in_features);
+  };
+  const auto weights = weights_of(part, row);
+  const auto other_weights = weights_of(other_part, other_row);
+  const auto* panel = reinterpret_cast<const PanelBlock<1>*>(p.workspace);
+  typename Isa::F sums[1] = {}, other_sums[1] = {};
+  for (int64_t b = 0; b < p.in_features / 32; ++b) {
+    AddBlocks<Isa, kType, 1>(BlockInTurn<Isa, kType>{weights, b}, panel + b, 1, sums);
+    AddBlocks<Isa, kType, 1>(BlockInTurn<Isa, kType>{other_weights, b}, panel + b, 1, other_sums);
+  }
+  StoreSums<Isa>(OutputRowsOf(part, row), 0, true, sums);
+  StoreSums<Isa>(OutputRowsOf(other_part, other_row), 0, true, other_sums);
+}
+
 // kLanes rows from `row` on, for tokens [begin, end): whole panels but for the last of all.
 template <typename Isa, DType kType>
 void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_t begin,
@@ -146,8 +182,9 @@ void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64
   const OutputRows out = OutputRowsOf(part, row);
   if (p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kOnce) {
     typename Isa::F sums[1] = {};
-    AddBlocks<Isa, kType, 1>(Packed<Isa, kType, true>(group, row % kPackedRows, cols),
-                             reinterpret_cast<const PanelBlock<1>*>(p.workspace), cols / 32, sums);
+    AddBlocks<Isa, kType, 1>(
+        Packed<Isa, kType, OneTokenStream::kOnce>(group, row % kPackedRows, cols),
+        reinterpret_cast<const PanelBlock<1>*>(p.workspace), cols / 32, sums);
     return StoreSums<Isa>(out, 0, true, sums);
   }
   const Packed<Isa, kType> weights(group, row % kPackedRows, cols);

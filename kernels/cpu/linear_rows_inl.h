@@ -14,39 +14,58 @@ namespace {
 using RowBlockFunction = void (*)(const LinearParams&, const LinearPart&, int64_t, int64_t,
                                   int64_t);
 
+// kLanes rows of one part, from a row on, and of another, for one token.
+using TwoBlocksFunction = void (*)(const LinearParams&, const LinearPart&, int64_t,
+                                   const LinearPart&, int64_t);
+
+struct RowBlockCode {
+  RowBlockFunction run;
+  TwoBlocksFunction run_in_turn;  // may be missing
+};
+
+template <typename Isa, DType kType>
+constexpr RowBlockCode kQuantCode = {QuantRows<Isa, kType>, QuantRowsInTurn<Isa, kType>};
+
 template <typename Isa>
-RowBlockFunction RowBlockOf(DType dtype) {
+RowBlockCode RowBlockOf(DType dtype) {
   switch (dtype) {
     case DType::kF32:
-      return FloatRows<Isa, DType::kF32>;
+      return {FloatRows<Isa, DType::kF32>, nullptr};
     case DType::kF16:
-      return FloatRows<Isa, DType::kF16>;
+      return {FloatRows<Isa, DType::kF16>, nullptr};
     case DType::kBF16:
       if constexpr (HasTiles<Isa>) {
-        return TileRows<Isa>;
+        return {TileRows<Isa>, nullptr};
       } else if constexpr (Isa::kHasWordDot) {
-        return WordRows<Isa, 1>;
+        return {WordRows<Isa, 1>, nullptr};
       } else {
-        return FloatRows<Isa, DType::kBF16>;
+        return {FloatRows<Isa, DType::kBF16>, nullptr};
       }
     case DType::kQ8_0:
-      return QuantRows<Isa, DType::kQ8_0>;
+      return kQuantCode<Isa, DType::kQ8_0>;
     case DType::kQ4_0:
-      return QuantRows<Isa, DType::kQ4_0>;
+      return kQuantCode<Isa, DType::kQ4_0>;
     case DType::kQ4_1:
-      return QuantRows<Isa, DType::kQ4_1>;
+      return kQuantCode<Isa, DType::kQ4_1>;
     case DType::kQ5_0:
-      return QuantRows<Isa, DType::kQ5_0>;
+      return kQuantCode<Isa, DType::kQ5_0>;
     case DType::kQ5_1:
-      return QuantRows<Isa, DType::kQ5_1>;
+      return kQuantCode<Isa, DType::kQ5_1>;
     case DType::kQ4_K:
-      return QuantRows<Isa, DType::kQ4_K>;
+      return kQuantCode<Isa, DType::kQ4_K>;
     case DType::kQ5_K:
-      return QuantRows<Isa, DType::kQ5_K>;
+      return kQuantCode<Isa, DType::kQ5_K>;
     case DType::kQ6_K:
-      return QuantRows<Isa, DType::kQ6_K>;
+      return kQuantCode<Isa, DType::kQ6_K>;
   }
-  return nullptr;
+  return {};
+}
+
+// What multiplies two vectors of rows of a type for the tokens of `p`, where that is faster.
+template <typename Isa>
+TwoBlocksFunction TwoBlocksOf(const LinearParams& p, DType dtype) {
+  const bool is_faster = p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kTwo;
+  return is_faster ? RowBlockOf<Isa>(dtype).run_in_turn : nullptr;
 }
 
 // How a matrix is multiplied.
@@ -97,7 +116,14 @@ void PartBlocks(const LinearParams& p, const LinearPart& part, int64_t begin, in
       WordRows<Isa, 2>(p, part, block * Isa::kLanes, first_token, last_token);
     }
   }
-  const RowBlockFunction run = RowBlockOf<Isa>(part.weight.dtype);
+  if (const TwoBlocksFunction run = TwoBlocksOf<Isa>(p, part.weight.dtype)) {
+    const int64_t half = MaxOf(end - begin, 0) / 2;
+    for (; block < begin + half; ++block) {
+      run(p, part, block * Isa::kLanes, part, (block + half) * Isa::kLanes);
+    }
+    block += half;
+  }
+  const RowBlockFunction run = RowBlockOf<Isa>(part.weight.dtype).run;
   for (; block < end; ++block) run(p, part, block * Isa::kLanes, first_token, last_token);
 }
 
@@ -121,11 +147,19 @@ void SiluBlocks(const LinearParams& p, int64_t begin, int64_t end, int64_t first
                 int64_t last_token) {
   const LinearPart& gate = p.parts[0];
   const LinearPart& up = p.parts[1];
+  const TwoBlocksFunction run_in_turn =
+      gate.weight.dtype == up.weight.dtype ? TwoBlocksOf<Isa>(p, gate.weight.dtype) : nullptr;
   for (int64_t block = begin; block < end; block += 2) {
     const int64_t last_block = MinOf(block + 2, end);
-    PartBlocks<Isa>(p, gate, block, last_block, first_token, last_token);
-    PartBlocks<Isa>(p, up, block, last_block, first_token, last_token);
     const int64_t row = block * Isa::kLanes;
+    if (run_in_turn != nullptr) {
+      for (int64_t r = row; r < last_block * Isa::kLanes; r += Isa::kLanes) {
+        run_in_turn(p, gate, r, up, r);
+      }
+    } else {
+      PartBlocks<Isa>(p, gate, block, last_block, first_token, last_token);
+      PartBlocks<Isa>(p, up, block, last_block, first_token, last_token);
+    }
     const int64_t num_rows = MinOf(gate.weight.rows, last_block * Isa::kLanes) - row;
     for (int64_t t = first_token; t < last_token; ++t) {
       float* y = gate.y + t * gate.y_stride + row;

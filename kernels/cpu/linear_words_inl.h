@@ -68,7 +68,7 @@ MILI_INLINE WordWeights WordWeightsOf(const LinearPart& part, int64_t row) {
 }
 
 // Adds `num_blocks` blocks of kVectors times kLanes rows to the sums of kTokens tokens. kIsOnce:
-// see Packed.
+// see OneTokenStream.
 template <typename Isa, int kTokens, int kVectors, bool kIsOnce = false>
 MILI_INLINE void AddWords(const WordWeights (&weights)[kVectors], int64_t num_blocks,
                           const WordPanelBlock<kTokens>* panel,
@@ -88,8 +88,9 @@ MILI_INLINE void AddWords(const WordWeights (&weights)[kVectors], int64_t num_bl
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         const uint8_t* from = weights[v].words + b * kWordBlockBytes + 64 * i;
-        __builtin_prefetch(from + (kIsOnce ? kPrefetchOnceBytes : kPrefetchBytes), 0,
-                           kIsOnce ? 0 : 3);
+        constexpr int64_t kAhead =
+            kIsOnce ? PrefetchBytesOf(OneTokenStream::kOnce) : kPrefetchBytes;
+        __builtin_prefetch(from + kAhead, 0, kIsOnce ? 0 : 3);
         w[v] = LoadAs<I>(from);
       }
 #pragma GCC unroll 16

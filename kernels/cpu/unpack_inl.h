@@ -3,7 +3,7 @@
 //   W(b, i)   columns 4 i .. 4 i + 3 as bytes, q
 //   D(b), M(b)   w = d * (q - kOffset), with kHasMin d * q + m; with kHasHalves D(b, half) differs
 //                between the halves of 16 columns
-//   Prefetch(b)  calls for what is read some blocks on, with kIsOnce as for what is read once
+//   Prefetch(b)  calls for what is read some blocks on, as its stream wants it
 #pragma once
 
 #include "kernels/cpu/packed.h"
@@ -12,12 +12,16 @@
 namespace mili::kernels {
 namespace {
 
-// Far enough ahead for the latency of memory, near enough to stay in L1. What is read once needs no
-// more, and is behind it the sooner.
+// Far enough ahead for the latency of memory, near enough to stay in L1.
 constexpr int64_t kPrefetchBytes = 8192;
-constexpr int64_t kPrefetchOnceBytes = 6144;
+// One token's.
+constexpr int64_t PrefetchBytesOf(OneTokenStream stream) {
+  return stream == OneTokenStream::kOnce  ? 6144
+         : stream == OneTokenStream::kTwo ? 3072
+                                          : kPrefetchBytes;
+}
 
-template <typename Isa, DType kType, bool kIsOnce = false>
+template <typename Isa, DType kType, OneTokenStream kStream = OneTokenStream::kPlain>
 struct Packed {
   using I = typename Isa::I;
   using F = typename Isa::F;
@@ -99,9 +103,10 @@ struct Packed {
 
   MILI_INLINE void Prefetch(int64_t b) const {
     constexpr int64_t kBytes = kPackedRows * RowBytes(kType, 256) / 8;
-    const uint8_t* next = base + b * kBytes + (kIsOnce ? kPrefetchOnceBytes : kPrefetchBytes);
+    constexpr int kReuse = kStream == OneTokenStream::kOnce ? 0 : 3;
+    const uint8_t* next = base + b * kBytes + PrefetchBytesOf(kStream);
 #pragma GCC unroll 9
-    for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(next + i, 0, kIsOnce ? 0 : 3);
+    for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(next + i, 0, kReuse);
   }
 
   const PackedUnit unit;
