@@ -112,6 +112,8 @@ class GpuBenchTest(unittest.TestCase):
 
     def test_a_step_gets_no_more_than_the_time_left(self):
         self.assertLessEqual(programs.Budget(10).left(100), 10)
+        self.assertFalse(programs.Budget(10).is_spent())
+        self.assertTrue(programs.Budget(0).is_spent())
         with self.assertRaisesRegex(programs.Failure, "no time left"):
             programs.Budget(0).left(100)
 

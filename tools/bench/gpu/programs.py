@@ -23,11 +23,13 @@ class Budget:
     def __init__(self, seconds):
         self.end = time.monotonic() + seconds
 
+    def is_spent(self):
+        return self.end - time.monotonic() < 1
+
     def left(self, most):
-        left = self.end - time.monotonic()
-        if left < 1:
+        if self.is_spent():
             raise Failure("no time left")
-        return min(most, left)
+        return min(most, self.end - time.monotonic())
 
 
 def end_group(process):
