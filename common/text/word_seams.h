@@ -37,7 +37,7 @@ class WordSeams {
   // Whether there is one between the two characters of three bytes that meet at `p`: no token holds
   // both, or parts of both.
   bool IsAt(const char* p) const {
-    return !(pairs_[PairAt(p)] | parts_[PartOf(p[-1], p[0], p[1])]);
+    return (int{pairs_[PairAt(p)]} | int{parts_[PartOf(p[-1], p[0], p[1])]}) == 0;
   }
 
  private:

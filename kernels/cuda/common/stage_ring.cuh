@@ -1,7 +1,7 @@
-// A place in a ring of stages in shared memory, which one thread fills and others empty. `Tile` says
-// how many stages there are (kStages), how large one is (kStageBytes) and how far behind `base` the
-// first one lies (kRingOffset). At `base` lie the barriers (bulk_copy.cuh): first those that a stage
-// is full, then those that it is empty. Device code only.
+// A place in a ring of stages in shared memory, which one thread fills and others empty. `Tile`
+// says how many stages there are (kStages), how large one is (kStageBytes) and how far behind
+// `base` the first one lies (kRingOffset). At `base` lie the barriers (bulk_copy.cuh): first those
+// that a stage is full, then those that it is empty. Device code only.
 #pragma once
 
 #include <cstdint>
