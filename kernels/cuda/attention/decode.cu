@@ -32,7 +32,7 @@ cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t st
   const bool is_grid =
       params.grid.num_warps == kDecodeWarps || params.grid.num_warps == kManyDecodeWarps;
   if (!IsSupported(shape) || !is_grid || params.grid.num_ctas <= 0 || params.plan == nullptr ||
-      params.workspace == nullptr) {
+      params.workspace == nullptr || (params.is_beside && !params.pdl)) {
     return cudaErrorInvalidValue;
   }
   DecodeArgs args = {};
@@ -50,6 +50,7 @@ cudaError_t DecodeAttention(const DecodeAttentionParams& params, cudaStream_t st
   args.num_kv_heads = shape.num_kv_heads;
   args.group = GroupOf(shape);
   args.scale_log2 = params.scale * kLog2E;
+  args.is_beside = params.is_beside;
   if (shape.dtype == DType::kF16) return LaunchForHeadDim<F16>(args, params, stream);
   return LaunchForHeadDim<Bf16>(args, params, stream);
 }

@@ -149,6 +149,12 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles, kWarps> {
   }
 
   __device__ __forceinline__ void Run() {
+    WalkShare();
+    // Who reads the output waits for this launch alone, and may count on those ahead of it.
+    if (p.is_beside && blockIdx.x == 0) WaitForProducers();
+  }
+
+  __device__ __forceinline__ void WalkShare() {
     const DecodePlanHeader plan = *p.plan;
     const DecodeShare share = reinterpret_cast<const DecodeShare*>(p.plan + 1)[blockIdx.x];
     LetDependentsStart();
@@ -174,7 +180,7 @@ struct DecodeCta : DecodePages<E, kHeadDim, kTiles, kWarps> {
       if (num_keys[i] > kPageTokens) this->LoadPage(heads[i], pages[i], num_keys[i], i);
     }
     int32_t page = kFirst < share.num_blocks ? PageOf(loading) : 0;  // of `loading`
-    WaitForProducers();
+    if (!p.is_beside) WaitForProducers();
     if (share.num_blocks == 0) return;
 #pragma unroll
     for (int i = 0; i < kFirst; ++i) {

@@ -22,6 +22,7 @@ struct DecodeArgs {
   int32_t num_kv_heads;
   int32_t group;     // query heads of one KV head
   float scale_log2;  // scale * log2(e)
+  bool is_beside;    // see DecodeAttentionParams
 };
 
 // A part in the workspace: o [group][head_dim], then m [group] (times scale_log2), then l [group].

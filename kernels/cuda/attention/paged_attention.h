@@ -66,6 +66,9 @@ struct DecodeAttentionParams {
   // back to the last one launched without pdl, may write q and the KV of each sequence's last
   // token, but nothing else that is read here.
   bool pdl = false;
+  // Launched with pdl right behind the VarlenAttention of the same step, of which it takes nothing:
+  // runs beside it, on the SMs that max_ctas leaves free there, and ends no sooner.
+  bool is_beside = false;
 };
 
 // The most CTAs of a grid on a GPU of num_sms.
@@ -105,6 +108,8 @@ struct VarlenAttentionParams {
   // launch leaves it fit for the next. Launches that may overlap need one each. Null for plans
   // without parts, whose kernel is 1 to 3 % faster.
   void* workspace = nullptr;
+  // CTAs at most, each of which fills an SM; 0: one an SM. For the Hopper path.
+  int32_t max_ctas = 0;
   bool pdl = false;
   // Take the mma.sync path even on Hopper.
   bool is_portable = false;
@@ -131,5 +136,14 @@ VarlenPlanUse PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
                          int32_t* plan, int32_t num_sms = 0);
 
 cudaError_t VarlenAttention(const VarlenAttentionParams& params, cudaStream_t stream);
+
+// Host side of a step with both kinds, once a step: on how many of the GPU's SMs prompts should run
+// while decodes run on the others, so that both take about as long; half of them or more, and not
+// all. Prompts keep the tensor cores busy and decodes the memory, so that they hardly slow each
+// other down. The first num_decodes sequences have one row each, the num_prompts others any number.
+// cu_seqlens and context_lens: host.
+int32_t SmsOfPrompts(const AttentionShape& shape, const int32_t* cu_seqlens,
+                     const int32_t* context_lens, int32_t num_decodes, int32_t num_prompts,
+                     int32_t num_sms);
 
 }  // namespace mili::kernels::cuda

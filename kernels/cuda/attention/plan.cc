@@ -2,6 +2,7 @@
 #include "kernels/cuda/attention/plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/cuda/attention/paged_attention.h"
 #include "kernels/cuda/attention/shape.h"
@@ -161,6 +162,25 @@ VarlenPlanUse PlanVarlen(const AttentionShape& shape, const int32_t* cu_seqlens,
   });
   std::fill(tiles + num_used, tiles + num_tiles, VarlenTile{-1, 0, 0, 0, 0, 0, 0, 0});
   return {num_used, num_used > num_whole};
+}
+
+int32_t SmsOfPrompts(const AttentionShape& shape, const int32_t* cu_seqlens,
+                     const int32_t* context_lens, int32_t num_decodes, int32_t num_prompts,
+                     int32_t num_sms) {
+  const int32_t tokens_per_tile = TokensPerTile(GroupOf(shape));
+  int64_t prompt_blocks = 0;
+  for (int32_t s = num_decodes; s < num_decodes + num_prompts; ++s) {
+    for (int32_t left = cu_seqlens[s + 1] - cu_seqlens[s]; left > 0; left -= tokens_per_tile) {
+      prompt_blocks +=
+          CeilDiv(context_lens[s] - std::max(left - tokens_per_tile, 0), kVarlenKeyBlock);
+    }
+  }
+  const int64_t prompts = prompt_blocks * kDecodeTokensABlock;
+  const int64_t decodes = std::accumulate(context_lens, context_lens + num_decodes, int64_t{0}) +
+                          int64_t{num_decodes} * kDecodeTokensASequence;
+  const int64_t both = prompts + decodes;
+  const auto share = static_cast<int32_t>((num_sms * decodes + both - 1) / both);
+  return num_sms - std::min(share, num_sms / 2);
 }
 
 }  // namespace mili::kernels::cuda

@@ -77,6 +77,12 @@ struct VarlenTile {
 
 MILI_HOST_DEVICE inline int32_t TokensPerTile(int32_t group) { return kVarlenTileRows / group; }
 
+// Both side by side. While an SM adds a block of keys to a tile, another one reads the KV of so
+// many tokens for sequences that decode; to begin and end with one of these takes as long as so
+// many more. Measured on an H100, where half of the SMs read as fast as the memory is.
+inline constexpr int32_t kDecodeTokensABlock = 250;
+inline constexpr int32_t kDecodeTokensASequence = 256;
+
 #undef MILI_HOST_DEVICE
 
 }  // namespace mili::kernels::cuda

@@ -61,7 +61,8 @@ cudaError_t LaunchVarlen(const VarlenArgs& args, const VarlenAttentionParams& pa
   CUtensorMap map;
   error = EncodePagedKv(params, &map);
   if (error != cudaSuccess) return error;
-  return LaunchVarlenHopper<E, kHeadDim>(args, map, device.num_sms, params.pdl, stream);
+  const int32_t max_ctas = params.max_ctas > 0 ? params.max_ctas : device.num_sms;
+  return LaunchVarlenHopper<E, kHeadDim>(args, map, max_ctas, params.pdl, stream);
 }
 
 template <typename E>

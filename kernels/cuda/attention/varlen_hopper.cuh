@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (threadIdx.x == 0) shared.InitBarriers();
   __syncthreads();
   WaitForProducers();
-  LetDependentsStart();
+  LetDependentsStart();  // not sooner: decodes beside this take what was written ahead of it
   if (warp >= 8) {
     KeepRegisters<40>();  // with twice 232: what the launch bounds leave to three warpgroups
     HopperCopies<E, kHeadDim, kHasParts> copies = {p, shared};
@@ -267,11 +267,11 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
 
 // One instance a type and head size, each in a source of its own. map: see EncodePagedKv.
 template <typename E, int kHeadDim>
-cudaError_t LaunchVarlenHopper(const VarlenArgs& args, const CUtensorMap& map, int32_t num_sms,
+cudaError_t LaunchVarlenHopper(const VarlenArgs& args, const CUtensorMap& map, int32_t max_ctas,
                                bool pdl, cudaStream_t stream);
 
 template <typename E, int kHeadDim>
-cudaError_t LaunchVarlenHopperHere(const VarlenArgs& args, const CUtensorMap& map, int32_t num_sms,
+cudaError_t LaunchVarlenHopperHere(const VarlenArgs& args, const CUtensorMap& map, int32_t max_ctas,
                                    bool pdl, cudaStream_t stream) {
   const auto kernel = args.parts != nullptr ? &VarlenHopperKernel<E, kHeadDim, true>
                                             : &VarlenHopperKernel<E, kHeadDim, false>;
@@ -279,7 +279,7 @@ cudaError_t LaunchVarlenHopperHere(const VarlenArgs& args, const CUtensorMap& ma
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
-  const int32_t num_ctas = std::min(args.num_tiles * args.num_kv_heads, num_sms);
+  const int32_t num_ctas = std::min(args.num_tiles * args.num_kv_heads, max_ctas);
   return Launch(kernel, dim3(static_cast<unsigned>(num_ctas)), dim3(kHopperThreads), kSharedBytes,
                 pdl, stream, args, map);
 }

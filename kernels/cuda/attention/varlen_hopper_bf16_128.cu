@@ -4,8 +4,8 @@ namespace mili::kernels::cuda {
 
 template <>
 cudaError_t LaunchVarlenHopper<Bf16, 128>(const VarlenArgs& args, const CUtensorMap& map,
-                                          int32_t num_sms, bool pdl, cudaStream_t stream) {
-  return LaunchVarlenHopperHere<Bf16, 128>(args, map, num_sms, pdl, stream);
+                                          int32_t max_ctas, bool pdl, cudaStream_t stream) {
+  return LaunchVarlenHopperHere<Bf16, 128>(args, map, max_ctas, pdl, stream);
 }
 
 }  // namespace mili::kernels::cuda

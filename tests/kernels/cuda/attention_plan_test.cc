@@ -240,5 +240,28 @@ TEST(VarlenPlanTest, LeavesPromptsThatFillTheGpuInOnePiece) {
   EXPECT_FALSE(plan.use.has_parts);
 }
 
+int32_t SmsBeside(const std::vector<int32_t>& decode_lens, int32_t num_rows, int32_t prompt_len) {
+  std::vector<int32_t> cu_seqlens = {0};
+  std::vector<int32_t> lens = decode_lens;
+  for (size_t i = 0; i < decode_lens.size(); ++i) cu_seqlens.push_back(cu_seqlens.back() + 1);
+  cu_seqlens.push_back(cu_seqlens.back() + num_rows);
+  lens.push_back(prompt_len);
+  return SmsOfPrompts({DType::kBF16, 128, 32, 8}, cu_seqlens.data(), lens.data(),
+                      static_cast<int32_t>(decode_lens.size()), 1, 132);
+}
+
+TEST(SideBySideTest, GivesEitherKindTheSmsThatItsWorkTakes) {
+  const int32_t len = 500 - kDecodeTokensASequence;
+  // Four tiles with a block each, or with nine.
+  EXPECT_EQ(SmsBeside({len}, 128, 128), 132 - 132 * 500 / (4 * kDecodeTokensABlock + 500));
+  EXPECT_EQ(SmsBeside({len}, 128, 128 + 1024),
+            132 - (132 * 500 / (36 * kDecodeTokensABlock + 500) + 1));
+}
+
+TEST(SideBySideTest, GivesDecodesAnSmAndHalfOfThemAtMost) {
+  EXPECT_EQ(SmsBeside({1}, 2048, 2048), 131);
+  EXPECT_EQ(SmsBeside(std::vector<int32_t>(256, 8000), 2, 2), 66);
+}
+
 }  // namespace
 }  // namespace mili::kernels::cuda

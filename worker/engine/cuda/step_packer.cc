@@ -157,14 +157,19 @@ void StepPacker::PackSequences(const StepBatch& batch) {
     context_lens[i] = is_padding ? 0 : static_cast<int32_t>(batch.context_lens[order_[i]]);
   }
   cu_seqlens[num_rows] = num_tokens_;
+  const auto num_varlen = static_cast<int32_t>(num_rows) - num_before_prompts_;
+  // A captured step cannot: what would suit depends on the lengths.
+  if (ws_.has_side_by_side && !packed_.is_padded && num_decode_ > 0 && num_varlen > 0) {
+    packed_.shape.num_varlen_sms =
+        k::SmsOfPrompts(attention_, cu_seqlens, context_lens, num_decode_, num_varlen, ws_.num_sms);
+  }
   if (packed_.shape.num_decode > 0) {
-    const k::DecodeGrid grid =
-        k::DecodeGridOf(packed_.shape.num_decode, attention_.num_kv_heads, ws_.num_decode_ctas);
+    const k::DecodeGrid grid = ws_.DecodeGridFor(packed_.shape.num_decode, attention_.num_kv_heads,
+                                                 packed_.shape.num_varlen_sms);
     const uint64_t ints = k::DecodePlanInts(grid.num_ctas);
     k::PlanDecode(context_lens, num_decode_, attention_.num_kv_heads, grid,
                   Segment(ws_.decode_plan, ints, ints, 0));
   }
-  const auto num_varlen = static_cast<int32_t>(num_rows) - num_before_prompts_;
   if (packed_.shape.num_varlen > 0) {
     int32_t& num_tiles = packed_.shape.num_varlen_tiles;
     if (!packed_.is_padded) {
@@ -174,7 +179,8 @@ void StepPacker::PackSequences(const StepBatch& batch) {
     const uint64_t ints = k::VarlenPlanInts(num_tiles);
     const k::VarlenPlanUse use = k::PlanVarlen(
         attention_, cu_seqlens + num_before_prompts_, context_lens + num_before_prompts_,
-        num_varlen, num_tiles, Segment(ws_.varlen_plan, ints, ints, 0), ws_.num_sms);
+        num_varlen, num_tiles, Segment(ws_.varlen_plan, ints, ints, 0),
+        packed_.shape.num_varlen_sms > 0 ? packed_.shape.num_varlen_sms : ws_.num_sms);
     if (!packed_.is_padded) {
       num_tiles = use.num_tiles;
       packed_.shape.has_varlen_parts = use.has_parts;

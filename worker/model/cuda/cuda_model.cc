@@ -1,7 +1,6 @@
 #include "worker/model/cuda/cuda_model.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -43,6 +42,7 @@ absl::Status CudaModel::Allocate() {
   MILI_ASSIGN_OR_RETURN(
       kv_, CudaMemory::Allocate(options_.plan.kv_bytes, "the KV cache (--kv-cache-memory-bytes)"));
   MILI_ASSIGN_OR_RETURN(ws_, CudaWorkspace::Allocate(config, options_.plan, options_.num_sms));
+  ws_.has_side_by_side = pdl_ && options_.compute_capability / 10 == 9;
   LinearTuningOptions tuning = options_.tuning;
   tuning.pdl = pdl_;
   MILI_ASSIGN_OR_RETURN(
@@ -218,53 +218,6 @@ absl::Status CudaModel::QkvPrepare(uint32_t layer_idx) {
 
 std::byte* CudaModel::Pages(uint32_t layer_idx) const {
   return kv_.data() + layer_idx * (options_.plan.kv_bytes / options_.config.num_layers);
-}
-
-k::PagedKv CudaModel::Cache(uint32_t layer_idx, int32_t first_seq) const {
-  return {.kv = Pages(layer_idx),
-          .page_stride = int64_t{2} * kGpuPageSizeTokens * options_.config.kv_size(),
-          .num_pages = static_cast<int32_t>(options_.plan.num_pages),
-          .page_table = ws_.page_table + int64_t{first_seq} * ws_.page_table_stride,
-          .page_table_stride = ws_.page_table_stride,
-          .context_lens = ws_.context_lens + first_seq};
-}
-
-absl::Status CudaModel::Attention(uint32_t layer_idx) {
-  const ModelConfig& config = options_.config;
-  if (layer_idx + 1 == config.num_layers && !HasOutputs()) return absl::OkStatus();
-  const k::AttentionShape shape = AttentionShapeOf(config, dtype_);
-  const int64_t q_stride = config.q_size() + 2 * config.kv_size();
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-  if (shape_.num_decode > 0) {
-    MILI_RETURN_IF_ERROR(gpu::DecodeAttention(
-        {.shape = shape,
-         .q = ws_.qkv,
-         .q_stride = q_stride,
-         .out = ws_.attention,
-         .out_stride = config.q_size(),
-         .cache = Cache(layer_idx, 0),
-         .scale = scale,
-         .plan = ws_.decode_plan,
-         .grid = k::DecodeGridOf(shape_.num_decode, shape.num_kv_heads, ws_.num_decode_ctas),
-         .workspace = ws_.attention_workspace,
-         .pdl = pdl_},
-        stream_));
-  }
-  if (shape_.num_varlen == 0) return absl::OkStatus();
-  return gpu::VarlenAttention(
-      {.shape = shape,
-       .q = ws_.qkv,
-       .q_stride = q_stride,
-       .out = ws_.attention,
-       .out_stride = config.q_size(),
-       .cache = Cache(layer_idx, shape_.num_decode),
-       .scale = scale,
-       .plan = ws_.varlen_plan,
-       .num_tiles = shape_.num_varlen_tiles,
-       .num_sms = ws_.num_sms,
-       .workspace = shape_.has_varlen_parts ? ws_.varlen_workspace : nullptr,
-       .pdl = pdl_},
-      stream_);
 }
 
 absl::Status CudaModel::AttentionOutput(uint32_t layer_idx) {

@@ -26,6 +26,8 @@ struct CudaStepShape {
   int32_t num_varlen = 0;  // sequences behind the decoding ones
   int32_t num_varlen_tiles = 0;
   bool has_varlen_parts = false;  // whether attention's tiles may have some
+  // SMs for attention of the prompts while the others do that of decodes; 0: one after the other.
+  int32_t num_varlen_sms = 0;
   int32_t num_head_rows = 0;
   bool has_scores = false;  // Score will be called
   int32_t max_top = 0;      // likeliest tokens that a sampled row can report
@@ -81,6 +83,8 @@ class CudaModel final : private LayerOps {
   bool HasOutputs() const override { return shape_.num_head_rows > 0 || shape_.has_scores; }
   absl::Status KeepOutputs() override;
 
+  absl::Status AttentionOfDecodes(uint32_t layer_idx);
+  absl::Status AttentionOfPrompts(uint32_t layer_idx);
   absl::Status Norm(const void* weight);
   // Makes e4m3 rows of the step's 16-bit ones, [num_tokens, size], where products take those.
   absl::Status Quantize(const void* rows, int64_t size);

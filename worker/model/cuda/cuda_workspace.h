@@ -72,10 +72,21 @@ struct CudaWorkspace {
   int32_t page_table_stride = 0;  // P
   int32_t num_sms = 0;
   int32_t num_decode_ctas = 0;
+  // Whether the GPU can do attention of prompts and that of decodes side by side.
+  bool has_side_by_side = false;
   int32_t max_varlen_tiles = 0;
   uint64_t staging_bytes = 0;
 
   CudaMemory memory;
+
+  // Of attention of decodes, on the SMs that num_varlen_sms leaves.
+  gpu::k::DecodeGrid DecodeGridFor(int32_t num_decode, int32_t num_kv_heads,
+                                   int32_t num_varlen_sms) const {
+    const bool has_all = num_varlen_sms == 0;
+    return gpu::k::DecodeGridOf(
+        num_decode, num_kv_heads,
+        has_all ? num_decode_ctas : gpu::k::DecodeCtas(num_sms - num_varlen_sms));
+  }
 
   // INTERNAL if the kernels need more than the plan set aside for them.
   static absl::StatusOr<CudaWorkspace> Allocate(const ModelConfig& config, const MemoryPlan& plan,

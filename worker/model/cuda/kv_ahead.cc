@@ -16,8 +16,8 @@ gpu::k::KvAhead KvAheadOf(const ModelConfig& config, const CudaWorkspace& ws,
   const int64_t weights = int64_t{config.hidden_size} * (config.q_size() + 2 * config.kv_size());
   if (shape.num_decode < kMinSequences || shape.num_varlen > 0) return {};
   if (weights * (is_fp8 ? 1 : 2) > kMaxWeightBytes) return {};
-  const gpu::k::DecodeGrid grid = gpu::k::DecodeGridOf(
-      shape.num_decode, static_cast<int32_t>(config.num_kv_heads), ws.num_decode_ctas);
+  const gpu::k::DecodeGrid grid = ws.DecodeGridFor(
+      shape.num_decode, static_cast<int32_t>(config.num_kv_heads), shape.num_varlen_sms);
   return {.plan = ws.decode_plan,
           .num_warps = grid.num_warps,
           .page_table = ws.page_table,

@@ -220,5 +220,27 @@ TEST_F(StepPackerTest, ARowThatSamplesTwiceIsNotPadded) {
   EXPECT_EQ(packed.shape.num_head_rows, 2);
 }
 
+TEST_F(StepPackerTest, PromptsAndDecodesOfAStepThatIsNotPaddedShareTheSms) {
+  ws_.num_sms = 4;
+  ws_.num_decode_ctas = gpu::k::DecodeCtas(4);
+  StepBatch batch;
+  batch.Clear();
+  Add(&batch, 0, 1, 100);
+  Add(&batch, 1, 100, 100);
+  const auto sms_of = [&] { return Pack(batch).shape.num_varlen_sms; };
+  EXPECT_EQ(sms_of(), 0);  // not on this GPU
+  ws_.has_side_by_side = true;
+  EXPECT_EQ(sms_of(), 0);  // captured
+  batch.samples.push_back(batch.samples.back());
+  EXPECT_EQ(sms_of(), 2);
+  // Plans are for as many SMs.
+  const auto* shares = reinterpret_cast<const gpu::k::DecodePlanHeader*>(ws_.decode_plan);
+  EXPECT_LE(shares->num_active, gpu::k::DecodeCtas(2));
+  batch.Clear();
+  Add(&batch, 1, 100, 100);
+  batch.samples.push_back(batch.samples.back());
+  EXPECT_EQ(sms_of(), 0);  // prompts alone
+}
+
 }  // namespace
 }  // namespace mili::worker
