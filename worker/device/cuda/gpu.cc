@@ -36,7 +36,10 @@ absl::Status NoDevice(cudaError_t error) {
         "container access to /dev/nvidia*");
   }
   if (driver == 0) {
-    if (!has_file) return absl::NotFoundError("no NVIDIA GPU: there is no driver");
+    if (!has_file) {
+      return absl::NotFoundError(
+          "no NVIDIA GPU: there is no driver; with a GPU, install NVIDIA's, 580 or newer");
+    }
     return absl::FailedPreconditionError(
         "the NVIDIA driver's libcuda.so.1 cannot be opened; in a container, start it with the "
         "NVIDIA runtime");

@@ -99,10 +99,11 @@ class CudaModel final : private LayerOps {
   gpu::k::LinearParams NormedProduct(const void* norm, const void* w, const float* w_scales,
                                      int64_t n, void* y) const;
   gpu::k::LinearParams QkvParams(uint32_t layer_idx) const;
-  // Logits of the tokens that `row_idxs` (device) names.
-  // head_step.cc
+  // Whether the best tokens of many rows are found in the product that makes their logits.
   bool HasHeadKernel() const;
+  // Of the tokens that `row_idxs` (device) names, into ws_.head_normed.
   absl::Status FinalNorm(const int32_t* row_idxs, int32_t num_rows);
+  // Of these rows, into ws_.logits.
   absl::Status Logits(int32_t num_rows);
   absl::Status SampleRows();
   // The pages of a layer and the tables of the sequences from `first_seq` on.
