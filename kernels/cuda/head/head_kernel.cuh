@@ -11,6 +11,7 @@
 #include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.h"
+#include "kernels/cuda/common/pair_product.cuh"
 #include "kernels/cuda/common/stage_ring.cuh"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/sample/best_token.cuh"
@@ -114,40 +115,6 @@ __device__ __forceinline__ void LoadHead(const HeadArgs& a, uint32_t base, uint3
   }
 }
 
-template <typename Tile>
-__device__ __forceinline__ void MultiplyTile(const HeadArgs& a, uint32_t base,
-                                             StageRing<Tile>* ring, typename Tile::Sums& sums) {
-  // Lane r tells block r of the cluster that this warp has read a stage.
-  const uint32_t lane = threadIdx.x % 32;
-  const uint32_t group = threadIdx.x / 128;
-  uint32_t last = 0;
-  for (int chunk = 0; chunk < a.num_chunks; ++chunk) {
-    WaitForPhase(ring->Full(base), ring->parity);
-    const uint32_t stage = ring->Stage(base);
-    const uint64_t w = TileDescriptor(stage + group * 64 * kHeadChunk * 2, 0);
-    const uint64_t x = TileDescriptor(stage + Tile::kWeightBytes, 0);
-    FenceProducts();
-#pragma unroll
-    for (int step = 0; step < kHeadChunk / 16; ++step) {
-#pragma unroll
-      for (int p = 0; p < Tile::kPieces; ++p) {
-        ProductOfTiles<typename Tile::Element, Tile::kPiece>(
-            sums[p], w + step * 2, x + (p * Tile::kPiece * kHeadChunk * 2 + step * 32) / 16,
-            chunk == 0 && step == 0);
-      }
-    }
-    CommitProducts();
-    WaitForProducts<1>();
-    if (chunk > 0 && lane < 2) ArriveOfBlock(last, lane);
-    last = ring->Empty(base);
-    ring->Advance();
-  }
-  WaitForProducts<0>();
-  if (lane < 2) ArriveOfBlock(last, lane);
-#pragma unroll
-  for (auto& piece : sums) HoldRegisters(piece);
-}
-
 // `token`: this lane's first one.
 template <typename Tile>
 __device__ __forceinline__ void StoreLogits(const HeadArgs& a, int token, uint64_t kept,
@@ -202,8 +169,8 @@ __device__ __forceinline__ void KeepBest(int token, typename Tile::Sums& sums, u
       (lane & 4) / 4 * (kPart / 2) + (lane & 8) / 8 * (kPart / 4) + (lane & 16) / 16 * (kPart / 8);
 #pragma unroll
   for (int part = 0; part < Tile::kLaneRows; part += kPart) {
-    uint32_t second = 0, won4 = 0, won8 = 0,
-             won16 = 0;  // second: this lane's second token is better
+    uint32_t second = 0;  // bit r: this lane's second token is better
+    uint32_t won4 = 0, won8 = 0, won16 = 0;
     const auto better = [&](int r) {
       const float x = Tile::SumOf(sums, part + r, 0);
       const float y = Tile::SumOf(sums, part + r, 1);
@@ -251,7 +218,7 @@ __device__ __forceinline__ void MultiplyHead(const HeadArgs& a, uint32_t base, c
   StageRing<Tile> ring;
   for (int unit = blockIdx.x / 2; unit < a.num_units; unit += gridDim.x / 2) {
     typename Tile::Sums sums;
-    MultiplyTile<Tile>(a, base, &ring, sums);
+    MultiplyOfPair<kHeadChunk>(a, base, threadIdx.x / 128, &ring, sums);
     if (unit == static_cast<int>(blockIdx.x) / 2) {  // the first: the flags are there
       SyncThreads(2, Tile::kMultipliers + Tile::kFlaggers);
     }

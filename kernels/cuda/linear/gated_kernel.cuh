@@ -8,6 +8,7 @@
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/common/mma.cuh"
+#include "kernels/cuda/common/pair_product.cuh"
 #include "kernels/cuda/common/stage_ring.cuh"
 #include "kernels/cuda/common/wgmma.cuh"
 
@@ -103,41 +104,6 @@ __device__ __forceinline__ void LoadGated(const GatedArgs& a, uint32_t base, uin
   }
 }
 
-// The products of one tile: sums of 64 weight rows by all its tokens.
-template <typename Tile>
-__device__ __forceinline__ void MultiplyGated(
-    const GatedArgs& a, uint32_t base, int group, StageRing<Tile>* ring,
-    float (&sums)[kGatedTokens / Tile::kPiece][Tile::kPiece / 2]) {
-  // Lane r tells block r of the cluster that this warp has read a stage.
-  const uint32_t lane = threadIdx.x % 32;
-  uint32_t last = 0;
-  for (int chunk = 0; chunk < a.num_chunks; ++chunk) {
-    WaitForPhase(ring->Full(base), ring->parity);
-    const uint32_t stage = ring->Stage(base);
-    const uint64_t w = TileDescriptor(stage + group * 64 * kGatedChunk * 2, 0);
-    const uint64_t x = TileDescriptor(stage + Tile::kWeightBytes, 0);
-    FenceProducts();
-#pragma unroll
-    for (int step = 0; step < kGatedChunk / 16; ++step) {
-#pragma unroll
-      for (int p = 0; p < kGatedTokens / Tile::kPiece; ++p) {
-        ProductOfTiles<typename Tile::Element, Tile::kPiece>(
-            sums[p], w + step * 2, x + (p * Tile::kPiece * kGatedChunk * 2 + step * 32) / 16,
-            chunk == 0 && step == 0);
-      }
-    }
-    CommitProducts();
-    WaitForProducts<1>();
-    if (chunk > 0 && lane < 2) ArriveOfBlock(last, lane);
-    last = ring->Empty(base);
-    ring->Advance();
-  }
-  WaitForProducts<0>();
-  if (lane < 2) ArriveOfBlock(last, lane);
-#pragma unroll
-  for (auto& piece : sums) HoldRegisters(piece);
-}
-
 __device__ __forceinline__ float SiluMulOf(float gate, float up) {
   return __fdividef(gate, 1.0f + __expf(-gate)) * up;
 }
@@ -197,7 +163,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     StageRing<Tile> ring;
     for (int unit = blockIdx.x / 2; unit < num_units; unit += gridDim.x / 2) {
       float sums[kGatedTokens / Tile::kPiece][Tile::kPiece / 2];
-      MultiplyGated<Tile>(a, base, group, &ring, sums);
+      MultiplyOfPair<kGatedChunk>(a, base, group, &ring, sums);
       StoreGated<Tile>(a, GatedWork(a, unit, rank),
                        base + Tile::kOutputs + group * Tile::kOutputBytes, group, sums);
     }
