@@ -42,7 +42,7 @@ class HeadBench {
     for (const Model& model : kModels) {
       w_ = Random(size_t{kVocab} * model.hidden * 2, 1 / std::sqrt(float(model.hidden)));
       x_ = Random(size_t{kMaxHeadRows} * model.hidden * 2);
-      for (const int32_t rows : {64, 128, 192, 256}) {
+      for (const int32_t rows : {32, 64, 128, 192, 256}) {
         for (const int32_t drawn : {0, rows / 2, rows}) Report(model, rows, drawn);
       }
       cudaFree(w_);

@@ -1,4 +1,4 @@
-// Logits and the greedy choice in one kernel, for some hundred rows: the product with the output
+// Logits and the greedy choice in one kernel, for up to 256 rows: the product with the output
 // matrix keeps of each row the best token, and writes the logits of those rows only whose sampling
 // asks for more than that. Persistent, in tiles of 192 tokens of the vocabulary by 64, 128 or 256
 // rows. Needs compute capability 9.0.

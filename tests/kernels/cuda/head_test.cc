@@ -169,34 +169,38 @@ TEST_F(CudaHead, FindsTheFirstOfTheLargestAndWritesNoLogits) {
 
 TEST_F(CudaHead, WritesTheLogitsOfThoseRowsThatNeedThem) {
   std::mt19937 random(3);
-  const HeadShape shape = {.num_rows = 250, .vocab_size = 5008, .num_valid_tokens = 4990, .k = 256};
-  const Halves x(shape.dtype, size_t(shape.num_rows) * shape.k, random);
-  const Halves w(shape.dtype, size_t(shape.vocab_size) * shape.k, random);
-  const HeadRun all = Run(shape, x, w, Slots(shape.num_rows, false));
-  std::vector<SlotSampling> slots = Slots(shape.num_rows, true);
-  const auto is_plain = [](int r) { return r % 3 == 0 || (r > 100 && r < 140); };
-  const GpuArray<SlotBias> bias(std::vector<SlotBias>{{4321, 1e6f}});
-  for (int r = 0; r < shape.num_rows; ++r) {
-    if (is_plain(r)) continue;
-    if (r % 3 == 1) {
-      slots[r].temperature = 1;
-      slots[r].top_k = 1;
-    } else {
-      slots[r].num_biases = 1;
-      slots[r].biases = bias.data();
+  for (const int32_t num_rows : {24, 64, 100, 250}) {
+    SCOPED_TRACE(std::to_string(num_rows) + " rows");
+    const HeadShape shape = {
+        .num_rows = num_rows, .vocab_size = 5008, .num_valid_tokens = 4990, .k = 256};
+    const Halves x(shape.dtype, size_t(shape.num_rows) * shape.k, random);
+    const Halves w(shape.dtype, size_t(shape.vocab_size) * shape.k, random);
+    const HeadRun all = Run(shape, x, w, Slots(shape.num_rows, false));
+    std::vector<SlotSampling> slots = Slots(shape.num_rows, true);
+    const auto is_plain = [](int r) { return r % 3 == 0 || (r > 100 && r < 140); };
+    const GpuArray<SlotBias> bias(std::vector<SlotBias>{{4321, 1e6f}});
+    for (int r = 0; r < shape.num_rows; ++r) {
+      if (is_plain(r)) continue;
+      if (r % 3 == 1) {
+        slots[r].temperature = 1;
+        slots[r].top_k = 1;
+      } else {
+        slots[r].num_biases = 1;
+        slots[r].biases = bias.data();
+      }
     }
-  }
-  const HeadRun mixed = Run(shape, x, w, slots);
-  for (int r = 0; r < shape.num_rows; ++r) {
-    const float* row = &mixed.logits[size_t(r) * shape.vocab_size];
-    const float* want = &all.logits[size_t(r) * shape.vocab_size];
-    const int32_t best = BestOf(want, shape.num_valid_tokens);
-    if (is_plain(r)) {
-      ASSERT_TRUE(std::isnan(row[0]) && std::isnan(row[shape.vocab_size - 1])) << "row " << r;
-    } else {
-      ASSERT_TRUE(std::equal(row, row + shape.vocab_size, want)) << "row " << r;
+    const HeadRun mixed = Run(shape, x, w, slots);
+    for (int r = 0; r < shape.num_rows; ++r) {
+      const float* row = &mixed.logits[size_t(r) * shape.vocab_size];
+      const float* want = &all.logits[size_t(r) * shape.vocab_size];
+      const int32_t best = BestOf(want, shape.num_valid_tokens);
+      if (is_plain(r)) {
+        ASSERT_TRUE(std::isnan(row[0]) && std::isnan(row[shape.vocab_size - 1])) << "row " << r;
+      } else {
+        ASSERT_TRUE(std::equal(row, row + shape.vocab_size, want)) << "row " << r;
+      }
+      ASSERT_EQ(mixed.rows[r].token_id, is_plain(r) || r % 3 == 1 ? best : 4321) << "row " << r;
     }
-    ASSERT_EQ(mixed.rows[r].token_id, is_plain(r) || r % 3 == 1 ? best : 4321) << "row " << r;
   }
 }
 

@@ -287,7 +287,7 @@ constexpr Case kCases[] = {
     {"Qwen3Fp16", Architecture::kQwen3, kF16, 2, 512, 1536, 4, 2, 128, true},
     {"Qwen2", Architecture::kQwen2, kBF16, 2, 448, 1216, 7, 1, 64, true},
     {"Llama", Architecture::kLlama, kBF16, 3, 576, 1536, 9, 3, 64, true},
-    {"LlamaFp16", Architecture::kLlama, kF16, 2, 256, 1024, 8, 8, 64, false},
+    {"LlamaFp16", Architecture::kLlama, kF16, 2, 256, 1024, 8, 8, 64, false, false, 1000},
     {"LlamaGroupOf16", Architecture::kLlama, kBF16, 2, 256, 512, 16, 1, 64, false},
     {"Qwen3Fp8", Architecture::kQwen3, kBF16, 2, 512, 1536, 4, 2, 128, true, true},
     {"Qwen2Fp8", Architecture::kQwen2, kF16, 2, 448, 1216, 7, 1, 64, true, true},
