@@ -54,22 +54,36 @@ absl::StatusOr<std::optional<TokenizerBundle>> LoadBundle(const Settings& settin
 
 // Renders with the template, then tokenises so that control text in turns stays text. Holds the
 // tokenizer that the encoder borrows.
-ChatEncoder MakeChatEncoder(std::shared_ptr<const Tokenizer> tokenizer,
-                            std::shared_ptr<const ChatTemplate> chat_template) {
-  auto encoder = std::make_shared<const PromptEncoder>(*tokenizer);
-  return [tokenizer = std::move(tokenizer), encoder = std::move(encoder),
-          chat_template = std::move(chat_template)](
-             const ChatPrompt& chat) -> absl::StatusOr<std::vector<TokenId>> {
+class ChatText {
+ public:
+  ChatText(std::shared_ptr<const Tokenizer> tokenizer,
+           std::unique_ptr<const ChatTemplate> chat_template)
+      : tokenizer_(std::move(tokenizer)),
+        template_(std::move(chat_template)),
+        encoder_(*tokenizer_) {}
+
+  absl::StatusOr<std::vector<TokenId>> Encode(const ChatPrompt& chat) const {
+    MILI_ASSIGN_OR_RETURN(const RenderedPrompt prompt, Render(chat));
+    return encoder_.Encode(prompt);
+  }
+  absl::StatusOr<size_t> Count(const ChatPrompt& chat) const {
+    MILI_ASSIGN_OR_RETURN(const RenderedPrompt prompt, Render(chat));
+    return encoder_.Count(prompt);
+  }
+
+ private:
+  absl::StatusOr<RenderedPrompt> Render(const ChatPrompt& chat) const {
     std::vector<ChatMessage> messages;
     for (const ChatTurn& turn : chat.turns) messages.push_back({turn.role, turn.content, {}});
-    MILI_ASSIGN_OR_RETURN(
-        const RenderedPrompt prompt,
-        chat_template->Render(messages, {.add_generation_prompt = chat.add_generation_prompt,
-                                         .enable_thinking = chat.enable_thinking,
-                                         .now = {}}));
-    return encoder->Encode(prompt);
-  };
-}
+    return template_->Render(messages, {.add_generation_prompt = chat.add_generation_prompt,
+                                        .enable_thinking = chat.enable_thinking,
+                                        .now = {}});
+  }
+
+  const std::shared_ptr<const Tokenizer> tokenizer_;
+  const std::unique_ptr<const ChatTemplate> template_;
+  const PromptEncoder encoder_;
+};
 
 }  // namespace
 
@@ -97,7 +111,9 @@ absl::StatusOr<TextAssets> LoadTextAssets(const Settings& settings, StopLatch* s
   }
   auto chat_template = ChatTemplate::Create(*bundle);
   if (chat_template.ok()) {
-    assets.encode_chat = MakeChatEncoder(assets.tokenizer, *std::move(chat_template));
+    const auto chat = std::make_shared<const ChatText>(assets.tokenizer, *std::move(chat_template));
+    assets.encode_chat = [chat](const ChatPrompt& prompt) { return chat->Encode(prompt); };
+    assets.count_chat = [chat](const ChatPrompt& prompt) { return chat->Count(prompt); };
   } else if (!settings.chat_template.empty()) {
     return chat_template.status();
   } else {
@@ -116,6 +132,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const Setting
   model->facts = facts;
   model->tokenizer = assets.tokenizer;
   model->encode_chat = assets.encode_chat;
+  model->count_chat = assets.count_chat;
   model->created = now;
   std::string config;
   if (settings.generation_config == "auto") {

@@ -18,6 +18,7 @@ namespace mili::router {
 struct TextAssets {
   std::shared_ptr<const Tokenizer> tokenizer;  // null: token ids only
   ChatEncoder encode_chat;                     // null: no conversations
+  ChatCounter count_chat;                      // null where encode_chat is
   std::string no_chat_reason;                  // why, if there is a tokenizer
 };
 

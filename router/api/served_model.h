@@ -40,12 +40,15 @@ std::string ToJson(const SamplingDefaults& defaults);
 // A conversation as the model's template writes it, as token ids; control text in a turn stays
 // text. Thread-safe; INVALID_ARGUMENT with the template's complaint.
 using ChatEncoder = std::function<absl::StatusOr<std::vector<TokenId>>(const ChatPrompt&)>;
+// How many ids the encoder would give, without making them.
+using ChatCounter = std::function<absl::StatusOr<size_t>(const ChatPrompt&)>;
 
 struct ServedModel {
   std::string name;  // what clients call it
   WorkerFacts facts;
   std::shared_ptr<const Tokenizer> tokenizer;  // null: token ids only
   ChatEncoder encode_chat;                     // null: no conversations
+  ChatCounter count_chat;                      // null where encode_chat is
   SamplingDefaults defaults;
   absl::Time created;
 };

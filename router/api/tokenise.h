@@ -18,8 +18,9 @@ namespace mili::router {
 absl::StatusOr<std::vector<TokenId>> Tokenise(const Prompt& prompt, const ServedModel& model,
                                               std::optional<bool> add_special_tokens);
 
-// The number of tokens that Tokenise would give, of a text so long for the model's context that it
-// will hardly fit: to be refused it needs no list of ids. None: not such a text.
+// The number of tokens that Tokenise would give, of a text or a conversation so long for the
+// model's context that it will hardly fit: to be refused it needs no list of ids. None: it is not
+// that long, or Tokenise will refuse it.
 std::optional<size_t> CountLongText(const Prompt& prompt, const ServedModel& model,
                                     std::optional<bool> add_special_tokens);
 

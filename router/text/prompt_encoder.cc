@@ -11,9 +11,8 @@
 namespace mili::router {
 namespace {
 
-std::vector<TokenId> EncodeRaw(const Tokenizer& tokenizer, std::string_view text, bool special) {
-  return tokenizer.Encode(text, {.add_special_tokens = false, .parse_special = special});
-}
+// What lies between special tokens, whatever it looks like.
+constexpr EncodeOptions kPlain = {.add_special_tokens = false, .parse_special = false};
 
 bool IsSpaceAt(std::string_view text, size_t at) {
   return text::FirstUnit(text.substr(at)).kind == text::Utf8Kind::kValid &&
@@ -39,20 +38,21 @@ bool IsWordAt(std::string_view text, size_t at) {
 }  // namespace
 
 PromptEncoder::PromptEncoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+  constexpr EncodeOptions kSpecial = {.add_special_tokens = false, .parse_special = true};
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
     if (!tokenizer.IsSpecial(id)) continue;
     Special special{tokenizer.SpellingOf(id), id, false, false, false};
     if (special.text.empty()) continue;
     // How it treats its surroundings is not said, so it is tried.
     const auto is_alone = [&](const std::string& text) {
-      const std::vector<TokenId> ids = EncodeRaw(tokenizer_, text, true);
+      const std::vector<TokenId> ids = tokenizer_.Encode(text, kSpecial);
       return ids.size() == 1 && ids[0] == id;
     };
     if (!is_alone(special.text)) continue;
     special.lstrip = is_alone(absl::StrCat(" ", special.text));
     special.rstrip = is_alone(absl::StrCat(special.text, " "));
     const std::vector<TokenId> in_word =
-        EncodeRaw(tokenizer_, absl::StrCat("a", special.text, "a"), true);
+        tokenizer_.Encode(absl::StrCat("a", special.text, "a"), kSpecial);
     special.single_word = std::find(in_word.begin(), in_word.end(), id) == in_word.end();
     specials_[static_cast<unsigned char>(special.text[0])].push_back(std::move(special));
   }
@@ -86,14 +86,13 @@ std::optional<PromptEncoder::Match> PromptEncoder::MatchAt(const RenderedPrompt&
   return std::nullopt;
 }
 
-std::vector<TokenId> PromptEncoder::Encode(const RenderedPrompt& prompt) const {
+template <typename OnRun, typename OnSpecial>
+void PromptEncoder::Split(const RenderedPrompt& prompt, const OnRun& on_run,
+                          const OnSpecial& on_special) const {
   const std::string_view text = prompt.text;
-  std::vector<TokenId> ids;
   // What lies between special tokens is one piece, whoever wrote its parts.
   const auto add_run = [&](size_t begin, size_t end) {
-    if (begin >= end) return;
-    const std::vector<TokenId> run = EncodeRaw(tokenizer_, text.substr(begin, end - begin), false);
-    ids.insert(ids.end(), run.begin(), run.end());
+    if (begin < end) on_run(text.substr(begin, end - begin));
   };
   size_t run_begin = 0;
   auto span = prompt.user_spans.begin();
@@ -110,11 +109,30 @@ std::vector<TokenId> PromptEncoder::Encode(const RenderedPrompt& prompt) const {
       continue;
     }
     add_run(run_begin, match->begin);
-    ids.push_back(match->id);
+    on_special(match->id);
     run_begin = at = match->end;
   }
   add_run(run_begin, text.size());
+}
+
+std::vector<TokenId> PromptEncoder::Encode(const RenderedPrompt& prompt) const {
+  std::vector<TokenId> ids;
+  Split(
+      prompt,
+      [&](std::string_view run) {
+        const std::vector<TokenId> more = tokenizer_.Encode(run, kPlain);
+        ids.insert(ids.end(), more.begin(), more.end());
+      },
+      [&](TokenId id) { ids.push_back(id); });
   return ids;
+}
+
+size_t PromptEncoder::Count(const RenderedPrompt& prompt) const {
+  size_t count = 0;
+  Split(
+      prompt, [&](std::string_view run) { count += tokenizer_.Count(run, kPlain); },
+      [&](TokenId) { ++count; });
+  return count;
 }
 
 }  // namespace mili::router

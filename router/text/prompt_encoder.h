@@ -23,6 +23,8 @@ class PromptEncoder {
   // The ids of the whole prompt, without BOS but for one that the template wrote. Without special
   // tokens in user text these are the ids that `tokenizers` gives for prompt.text.
   std::vector<TokenId> Encode(const RenderedPrompt& prompt) const;
+  // How many ids Encode would give, without making them.
+  size_t Count(const RenderedPrompt& prompt) const;
 
  private:
   struct Special {
@@ -42,6 +44,9 @@ class PromptEncoder {
 
   std::optional<Match> MatchAt(const RenderedPrompt& prompt, size_t position, size_t run_begin,
                                size_t next_span) const;
+  // Calls `on_run` with what lies between special tokens, `on_special` with their ids, in order.
+  template <typename OnRun, typename OnSpecial>
+  void Split(const RenderedPrompt& prompt, const OnRun& on_run, const OnSpecial& on_special) const;
 
   const Tokenizer& tokenizer_;
   // By first byte, longest first.

@@ -9,7 +9,7 @@
 
 namespace mili {
 
-class FakeTokenizer final : public Tokenizer {
+class FakeTokenizer : public Tokenizer {
  public:
   static constexpr TokenId kEnd = 256;
   static constexpr uint32_t kVocabSize = 257;

@@ -26,6 +26,9 @@ inline ServedModel FakeModel() {
     }
     return ids;
   };
+  model.count_chat = [encode = model.encode_chat](const ChatPrompt& chat) {
+    return absl::StatusOr<size_t>(encode(chat)->size());
+  };
   model.created = absl::FromUnixSeconds(1700000000);
   return model;
 }

@@ -148,6 +148,22 @@ TEST_F(GrpcTest, PromptThatCannotFitSaysTheNumbers) {
               testing::HasSubstr("maximum context length is 64 tokens"));
 }
 
+TEST_F(GrpcTest, ConversationFarOverTheContextIsRefusedBeforeItHasIds) {
+  ServedModel model = FakeModel();
+  model.encode_chat = [](const ChatPrompt&) -> absl::StatusOr<std::vector<TokenId>> {
+    ADD_FAILURE() << "a list of ids is made";
+    return std::vector<TokenId>(5006, 'x');
+  };
+  api_.model.Set(std::make_shared<const ServedModel>(std::move(model)));
+  v1::GenerateRequest request;
+  v1::Message* const turn = request.mutable_messages()->add_messages();
+  turn->set_role("user");
+  turn->set_content(std::string(5000, 'x'));
+  const absl::Status status = GenerateStream(request).status;
+  EXPECT_EQ(ReasonOf(status), "context_length_exceeded");
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("the prompt has 5006 tokens"));
+}
+
 TEST_F(GrpcTest, FullQueueSaysWhenToComeAgain) {
   api_.engine.admit_refusal = absl::ResourceExhaustedError("the queue is full");
   const absl::Status status = GenerateStream(TextRequest("abc")).status;

@@ -22,6 +22,44 @@ TEST(CountLongTextTest, CountsWhatTokeniseWouldGive) {
   EXPECT_EQ(CountLongText(text, model, std::nullopt), ids->size());
 }
 
+TEST(CountLongTextTest, CountsConversationsByTheirContent) {
+  const ServedModel model = FakeModel();
+  const auto chat = [](size_t size) {
+    return ChatPrompt{.turns = {{"user", std::string(500, 'x')}, {"user", std::string(size, 'x')}}};
+  };
+  EXPECT_EQ(CountLongText(chat(539), model, true), std::nullopt);
+  const auto ids = Tokenise(chat(540), model, std::nullopt);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_EQ(CountLongText(chat(540), model, std::nullopt), ids->size());
+}
+
+TEST(CountLongTextTest, CountsWhatTheTokenizerAddsToAConversation) {
+  class Adding : public FakeTokenizer {
+   public:
+    std::vector<TokenId> Encode(std::string_view text,
+                                const EncodeOptions& options) const override {
+      std::vector<TokenId> ids = FakeTokenizer::Encode(text, options);
+      if (options.add_special_tokens) ids.insert(ids.begin(), kEnd);
+      return ids;
+    }
+  };
+  ServedModel model = FakeModel();
+  model.tokenizer = std::make_shared<Adding>();
+  const ChatPrompt chat{.turns = {{"user", std::string(1040, 'x')}}};
+  for (const auto add : {std::optional<bool>(), std::optional(false), std::optional(true)}) {
+    const auto ids = Tokenise(chat, model, add);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_EQ(CountLongText(chat, model, add), ids->size());
+  }
+}
+
+TEST(CountLongTextTest, LeavesTheComplaintsOfATemplateToTokenise) {
+  ServedModel model = FakeModel();
+  model.count_chat = [](const ChatPrompt&) { return absl::InvalidArgumentError("roles"); };
+  const ChatPrompt chat{.turns = {{"user", std::string(1040, 'x')}}};
+  EXPECT_EQ(CountLongText(chat, model, true), std::nullopt);
+}
+
 TEST(CountLongTextTest, LeavesIdsAndModelsWithoutATokenizerAlone) {
   ServedModel model = FakeModel();
   EXPECT_EQ(CountLongText(std::vector<TokenId>(5000, 1), model, true), std::nullopt);

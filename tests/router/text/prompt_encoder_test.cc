@@ -89,10 +89,11 @@ class PromptEncoderTest : public ::testing::Test {
   }
 
   std::string Tokens(const std::vector<std::string>& parts) const {
+    const PromptEncoder encoder(*tokenizer_);
+    const std::vector<TokenId> ids = encoder.Encode(Prompt(parts));
+    EXPECT_EQ(encoder.Count(Prompt(parts)), ids.size());
     std::string text;
-    for (const TokenId id : PromptEncoder(*tokenizer_).Encode(Prompt(parts))) {
-      text += "[" + tokenizer_->SpellingOf(id) + "]";
-    }
+    for (const TokenId id : ids) text += "[" + tokenizer_->SpellingOf(id) + "]";
     return text;
   }
 
@@ -163,6 +164,7 @@ TEST(Qwen3PromptTest, PiecesGiveTheIdsOfTheWhole) {
     auto prompt = (*chat_template)->Render(messages, {});
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     const std::vector<TokenId> ids = encoder.Encode(*prompt);
+    EXPECT_EQ(encoder.Count(*prompt), ids.size());
     const std::vector<TokenId> whole =
         (*tokenizer)->Encode(prompt->text, {.add_special_tokens = false, .parse_special = true});
     // With no control text in it both ways must agree; else ours has fewer special tokens.
