@@ -57,7 +57,7 @@ TEST_P(LinearFusedTest, GivesTheBitsOfItsParts) {
                                            {DType::kQ4_0, DType::kBF16},
                                            {DType::kF32, DType::kQ4_1}}) {
     for (const auto& [num_tokens, rows] :
-         {std::pair<int64_t, int64_t>{1, 64}, {3, 37}, {8, 160}, {21, 64}, {70, 33}}) {
+         {std::pair<int64_t, int64_t>{1, 64}, {3, 37}, {8, 160}, {21, 64}, {70, 33}, {700, 17}}) {
       const RandomMatrix gate(gate_type, rows, kCols, rng_), up(up_type, rows, kCols, rng_);
       const LaidOut gate_out(table(), gate.matrix()), up_out(table(), up.matrix());
       Mlp split;

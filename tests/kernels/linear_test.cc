@@ -82,6 +82,26 @@ TEST_P(LinearTest, ATokenIsTheSameInEveryBatch) {
   }
 }
 
+// So many tokens of so many columns are multiplied in several blocks, which begin at other tokens
+// in each piece.
+TEST_P(LinearTest, ATokenIsTheSameInEveryBlockOfTokens) {
+  constexpr int64_t kTokens = 300;
+  const int64_t cols = ColsOf(dtype(), 2304);
+  const RandomMatrix weight(dtype(), 17, cols, rng_);
+  const std::vector<float> x = RandomFloats(kTokens * cols, rng_);
+  const auto whole = RunLinear(table(), weight.matrix(), {}, x, 0, kTokens);
+  for (int trial = 0; trial < 4; ++trial) {
+    std::vector<float> pieces;
+    for (int64_t begin = 0; begin < kTokens;) {
+      const int64_t end = std::min<int64_t>(kTokens, begin + 1 + rng_() % 299);
+      const auto piece = RunLinear(table(), weight.matrix(), {}, x, begin, end, 1 + trial % 3);
+      pieces.insert(pieces.end(), piece.begin(), piece.end());
+      begin = end;
+    }
+    ASSERT_TRUE(SameBits(whole, pieces)) << "trial " << trial;
+  }
+}
+
 TEST_P(LinearTest, ANanStaysInItsRow) {
   const int64_t cols = ColsOf(dtype(), 256);
   const RandomMatrix weight(dtype(), 20, cols, rng_);
