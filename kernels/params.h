@@ -57,6 +57,14 @@ struct LinearPart {
   int64_t y_stride = 0;
 };
 
+// How the weights of one token are read, each of which it meets once; the results are the same.
+enum class OneTokenStream : uint8_t {
+  kOfCpu,  // as the CPU is fastest
+  kPlain,  // as many tokens' are
+  kOnce,   // called for as what is read once
+  kTwo,    // two vectors of rows in turn
+};
+
 // Several matrices applied to the same x (q, k, v; gate, up), so that x is prepared once.
 struct LinearParams {
   static constexpr int kMaxParts = 3;
@@ -66,6 +74,8 @@ struct LinearParams {
   // Two parts of one shape, gate and up, each with y_stride = rows: silu(gate) * up goes to the
   // first part's y, what the second part's y holds afterwards is not said.
   bool silu_mul = false;
+  // For tests and benchmarks. Tables of instruction sets that know one way only go that way.
+  OneTokenStream one_token = OneTokenStream::kOfCpu;
   int64_t num_tokens = 0;
   int64_t in_features = 0;
   LinearPart parts[kMaxParts];

@@ -180,7 +180,7 @@ void QuantRows(const LinearParams& p, const LinearPart& part, int64_t row, int64
   const auto* group = reinterpret_cast<const uint8_t*>(part.weight.data) +
                       row / kPackedRows * PackedGroupBytes(kType, cols);
   const OutputRows out = OutputRowsOf(part, row);
-  if (p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kOnce) {
+  if (p.num_tokens == 1 && StreamOfOneToken<Isa>(p.one_token) == OneTokenStream::kOnce) {
     typename Isa::F sums[1] = {};
     AddBlocks<Isa, kType, 1>(
         Packed<Isa, kType, OneTokenStream::kOnce>(group, row % kPackedRows, cols),

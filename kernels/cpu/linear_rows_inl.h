@@ -64,7 +64,8 @@ RowBlockCode RowBlockOf(DType dtype) {
 // What multiplies two vectors of rows of a type for the tokens of `p`, where that is faster.
 template <typename Isa>
 TwoBlocksFunction TwoBlocksOf(const LinearParams& p, DType dtype) {
-  const bool is_faster = p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kTwo;
+  const bool is_faster =
+      p.num_tokens == 1 && StreamOfOneToken<Isa>(p.one_token) == OneTokenStream::kTwo;
   return is_faster ? RowBlockOf<Isa>(dtype).run_in_turn : nullptr;
 }
 

@@ -121,7 +121,7 @@ void WordRows(const LinearParams& p, const LinearPart& part, int64_t row, int64_
   WordWeights weights[kVectors];
   for (int v = 0; v < kVectors; ++v) weights[v] = WordWeightsOf(part, row + v * Isa::kLanes);
   if constexpr (kVectors == 1) {
-    if (p.num_tokens == 1 && StreamOfOneToken<Isa>() == OneTokenStream::kOnce) {
+    if (p.num_tokens == 1 && StreamOfOneToken<Isa>(p.one_token) == OneTokenStream::kOnce) {
       typename Isa::F sums[1][1] = {};
       AddWords<Isa, 1, 1, true>(weights, NumWordBlocks(p.in_features),
                                 reinterpret_cast<const WordPanelBlock<1>*>(p.workspace), sums);

@@ -29,6 +29,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/params.h"
+
 #define MILI_INLINE inline __attribute__((always_inline))
 
 namespace mili::kernels {
@@ -88,18 +90,14 @@ MILI_INLINE typename Isa::F ToF(typename Isa::I v) {
 MILI_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 MILI_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// How one token's weights are read, each of which it meets once. It depends on the CPU: what spares
-// AMD's caches (Zen 5) makes Intel's (Emerald Rapids) read at half the speed, and two places at a
-// time, which keep more reads of one of Intel's cores under way, are slower on AMD's.
-enum class OneTokenStream {
-  kPlain,  // as many tokens' are
-  kOnce,   // called for as what is read once
-  kTwo,    // two vectors of rows in turn
-};
-
+// How one token's weights are read. It depends on the CPU: what spares AMD's caches (Zen 5) makes
+// Intel's (Emerald Rapids) read at half the speed, and two places at a time, which keep more reads
+// of one of Intel's cores under way, are slower on AMD's.
 template <typename Isa>
-MILI_INLINE OneTokenStream StreamOfOneToken() {
-  if constexpr (requires { Isa::StreamOfOneToken(); }) return Isa::StreamOfOneToken();
+MILI_INLINE OneTokenStream StreamOfOneToken(OneTokenStream wanted) {
+  if constexpr (requires { Isa::StreamOfOneToken(); }) {
+    return wanted == OneTokenStream::kOfCpu ? Isa::StreamOfOneToken() : wanted;
+  }
   return OneTokenStream::kPlain;
 }
 
