@@ -3,21 +3,17 @@
 
 namespace mili {
 
-std::string IncrementalDetokenizer::Push(TokenId id) {
-  if (skip_special_tokens_ && tokenizer_.IsSpecial(id)) return {};
+void IncrementalDetokenizer::Push(TokenId id, std::string& text) {
+  if (skip_special_tokens_ && tokenizer_.IsSpecial(id)) return;
   held_.append(tokenizer_.BytesOf(id));
   const size_t tail = text::TruncatedTail(held_);
-  std::string out;
-  text::AppendLossy(std::string_view(held_).substr(0, held_.size() - tail), out);
+  text::AppendLossy(std::string_view(held_).substr(0, held_.size() - tail), text);
   held_.erase(0, held_.size() - tail);
-  return out;
 }
 
-std::string IncrementalDetokenizer::Flush() {
-  std::string out;
-  text::AppendLossy(held_, out);
+void IncrementalDetokenizer::Flush(std::string& text) {
+  text::AppendLossy(held_, text);
   held_.clear();
-  return out;
 }
 
 }  // namespace mili

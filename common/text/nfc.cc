@@ -152,13 +152,23 @@ void Nfc::AppendNormalized(std::string_view text, std::vector<Mark>& marks,
   for (auto run = marks.begin(); run != marks.end();) {
     run = std::find_if_not(run, marks.end(), is_starter);
     const auto end = std::find_if(run, marks.end(), is_starter);
-    std::stable_sort(run, end, [](const Mark& a, const Mark& b) {
-      return a.combining_class < b.combining_class;
-    });
+    SortByClass({run, end});
     run = end;
   }
   Compose(marks);
   for (const Mark& mark : marks) AppendCodePoint(mark.code_point, out);
+}
+
+void Nfc::SortByClass(std::span<Mark> run) {
+  const auto is_before = [](const Mark& a, const Mark& b) {
+    return a.combining_class < b.combining_class;
+  };
+  // Most are of a mark or two, for which stable_sort asks for memory.
+  constexpr size_t kFew = 16;
+  if (run.size() > kFew) return std::stable_sort(run.begin(), run.end(), is_before);
+  for (auto mark = run.begin(); mark != run.end(); ++mark) {
+    std::rotate(std::upper_bound(run.begin(), mark, *mark, is_before), mark, mark + 1);
+  }
 }
 
 void Nfc::Decompose(uint32_t c, std::vector<Mark>& out) const {

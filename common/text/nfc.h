@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,6 +43,8 @@ class Nfc {
   void SetEventful(uint32_t code_point);
   // A stretch that begins with a plain character, or none, and goes on with others.
   void AppendNormalized(std::string_view text, std::vector<Mark>& scratch, std::string& out) const;
+  // Of a run without starters; equals stay in order.
+  static void SortByClass(std::span<Mark> run);
   void Decompose(uint32_t code_point, std::vector<Mark>& out) const;
   void Compose(std::vector<Mark>& marks) const;
   // 0: the two do not compose.

@@ -56,17 +56,17 @@ class Tokenizer {
 };
 
 // Turns tokens into text as they come. Never emits half a code point: bytes that may still become
-// one are held back. What all Push and the last Flush return, joined, equals Tokenizer::Decode.
+// one are held back. What all Push and the last Flush append, joined, equals Tokenizer::Decode.
 // Not thread-safe; borrows the tokenizer.
 class IncrementalDetokenizer {
  public:
   IncrementalDetokenizer(const Tokenizer& tokenizer, bool skip_special_tokens)
       : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}
 
-  // The text that `id` completes; may be empty.
-  std::string Push(TokenId id);
-  // What is held back, as U+FFFD.
-  std::string Flush();
+  // Appends the text that `id` completes, which may be none.
+  void Push(TokenId id, std::string& text);
+  // Appends what is held back, as U+FFFD.
+  void Flush(std::string& text);
 
  private:
   const Tokenizer& tokenizer_;

@@ -41,21 +41,25 @@ ChoiceDelta ChoiceOutput::Push(const std::vector<SampledToken>& tokens,
     End(FinishReason::kStop, &delta);
     delta.end->matched_stop = stop;
   };
+  std::string text;  // of one token
   for (size_t i = 0; i < tokens.size(); ++i) {
     ++num_output_tokens_;
     if (keep_tokens_) delta.tokens.push_back({tokens[i], num_code_points_});
     const bool is_stop_token =
         finish.has_value() && finish->matched_token_id.has_value() && i + 1 == tokens.size();
     if (!detokenizer_.has_value() || is_stop_token) continue;
-    AppendText(detokenizer_->Push(tokens[i].id), num_output_tokens_ > spec_.sampling.min_tokens,
-               &delta);
+    text.clear();
+    detokenizer_->Push(tokens[i].id, text);
+    AppendText(text, num_output_tokens_ > spec_.sampling.min_tokens, &delta);
     if (!stops_.matched().has_value()) continue;
     stop_here();
     return delta;
   }
   if (!finish.has_value()) return delta;
   if (detokenizer_.has_value()) {
-    AppendText(detokenizer_->Flush(), num_output_tokens_ > spec_.sampling.min_tokens, &delta);
+    text.clear();
+    detokenizer_->Flush(text);
+    AppendText(text, num_output_tokens_ > spec_.sampling.min_tokens, &delta);
     if (stops_.matched().has_value()) {
       stop_here();
       return delta;

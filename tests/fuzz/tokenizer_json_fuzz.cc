@@ -19,8 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!mili::text::IsValidUtf8(text)) std::abort();
     mili::IncrementalDetokenizer detokenizer(**tokenizer, /*skip_special_tokens=*/false);
     std::string pieces;
-    for (const mili::TokenId id : ids) pieces += detokenizer.Push(id);
-    if (pieces + detokenizer.Flush() != text) std::abort();
+    for (const mili::TokenId id : ids) detokenizer.Push(id, pieces);
+    detokenizer.Flush(pieces);
+    if (pieces != text) std::abort();
   }
   return 0;
 }

@@ -31,8 +31,9 @@ class FakeTokenizer : public Tokenizer {
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const override {
     IncrementalDetokenizer detokenizer(*this, skip_special_tokens);
     std::string text;
-    for (const TokenId id : ids) text += detokenizer.Push(id);
-    return text + detokenizer.Flush();
+    for (const TokenId id : ids) detokenizer.Push(id, text);
+    detokenizer.Flush(text);
+    return text;
   }
   std::string_view BytesOf(TokenId id) const override {
     return id < kVocabSize ? std::string_view(bytes_[id]) : std::string_view();

@@ -56,8 +56,15 @@ class Bench {
       if (!file.flush()) return absl::InvalidArgumentError("cannot write there");
     } else if (command == "stream") {
       IncrementalDetokenizer detokenizer(*tokenizer_, /*skip_special_tokens=*/false);
-      for (const TokenId id : ids_) count += detokenizer.Push(id).size();
-      count += detokenizer.Flush().size();
+      std::string piece;
+      for (const TokenId id : ids_) {
+        piece.clear();
+        detokenizer.Push(id, piece);
+        count += piece.size();
+      }
+      piece.clear();
+      detokenizer.Flush(piece);
+      count += piece.size();
     } else {
       return absl::InvalidArgumentError(
           "commands: load, text, encode, count, decode, stream, dump");

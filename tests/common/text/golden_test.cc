@@ -34,8 +34,8 @@ TEST_P(GoldenTest, DetokenizesTokenByTokenToTheSameText) {
     for (const bool skip : {false, true}) {
       IncrementalDetokenizer detokenizer(*tokenizer_, skip);
       std::string text;
-      for (const TokenId id : golden.ids) text += detokenizer.Push(id);
-      text += detokenizer.Flush();
+      for (const TokenId id : golden.ids) detokenizer.Push(id, text);
+      detokenizer.Flush(text);
       EXPECT_EQ(text, skip ? golden.skipped : golden.decoded);
     }
   }

@@ -13,34 +13,46 @@ std::vector<TokenId> Ids(const Tokenizer& tokenizer, std::string_view text) {
   return tokenizer.Encode(text, {});
 }
 
+std::string Pushed(IncrementalDetokenizer& detokenizer, TokenId id) {
+  std::string text;
+  detokenizer.Push(id, text);
+  return text;
+}
+
+std::string Flushed(IncrementalDetokenizer& detokenizer) {
+  std::string text;
+  detokenizer.Flush(text);
+  return text;
+}
+
 TEST(IncrementalDetokenizerTest, HoldsBackHalfACodePoint) {
   const auto tokenizer = LoadTestTokenizer("smollm");
   const std::vector<TokenId> ids = Ids(*tokenizer, "\U0010FFFD");  // in no merge: four bytes
   ASSERT_EQ(ids.size(), 4u);
   IncrementalDetokenizer detokenizer(*tokenizer, false);
-  EXPECT_EQ(detokenizer.Push(ids[0]), "");
-  EXPECT_EQ(detokenizer.Push(ids[1]), "");
-  EXPECT_EQ(detokenizer.Push(ids[2]), "");
-  EXPECT_EQ(detokenizer.Push(ids[3]), "\U0010FFFD");
-  EXPECT_EQ(detokenizer.Flush(), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[0]), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[1]), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[2]), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[3]), "\U0010FFFD");
+  EXPECT_EQ(Flushed(detokenizer), "");
 }
 
 TEST(IncrementalDetokenizerTest, FlushesWhatNeverBecameACodePoint) {
   const auto tokenizer = LoadTestTokenizer("smollm");
   const std::vector<TokenId> ids = Ids(*tokenizer, "\U0010FFFD");
   IncrementalDetokenizer detokenizer(*tokenizer, false);
-  EXPECT_EQ(detokenizer.Push(ids[0]), "");
-  EXPECT_EQ(detokenizer.Push(ids[1]), "");
-  EXPECT_EQ(detokenizer.Flush(), "\uFFFD");
-  EXPECT_EQ(detokenizer.Flush(), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[0]), "");
+  EXPECT_EQ(Pushed(detokenizer, ids[1]), "");
+  EXPECT_EQ(Flushed(detokenizer), "\uFFFD");
+  EXPECT_EQ(Flushed(detokenizer), "");
 }
 
 TEST(IncrementalDetokenizerTest, ReplacesASequenceThatATokenBreaks) {
   const auto tokenizer = LoadTestTokenizer("smollm");
   const std::vector<TokenId> ids = Ids(*tokenizer, "\U0010FFFD");
   IncrementalDetokenizer detokenizer(*tokenizer, false);
-  EXPECT_EQ(detokenizer.Push(ids[0]), "");
-  EXPECT_EQ(detokenizer.Push(Ids(*tokenizer, "a")[0]),
+  EXPECT_EQ(Pushed(detokenizer, ids[0]), "");
+  EXPECT_EQ(Pushed(detokenizer, Ids(*tokenizer, "a")[0]),
             "\uFFFD"
             "a");
 }
@@ -51,7 +63,7 @@ TEST(IncrementalDetokenizerTest, SkipsSpecialTokensInsideACodePoint) {
   ids.insert(ids.begin() + 2, *tokenizer->Find("<|im_end|>"));
   IncrementalDetokenizer skipping(*tokenizer, true);
   std::string text;
-  for (const TokenId id : ids) text += skipping.Push(id);
+  for (const TokenId id : ids) skipping.Push(id, text);
   EXPECT_EQ(text, "\U0010FFFD");
 }
 
@@ -67,10 +79,11 @@ TEST(IncrementalDetokenizerTest, EqualsDecodeForAnyIds) {
       IncrementalDetokenizer detokenizer(*tokenizer, skip);
       std::string text;
       for (const TokenId id : ids) {
-        text += detokenizer.Push(id);
+        detokenizer.Push(id, text);
         ASSERT_TRUE(IsValidUtf8(text));
       }
-      ASSERT_EQ(text + detokenizer.Flush(), tokenizer->Decode(ids, skip));
+      detokenizer.Flush(text);
+      ASSERT_EQ(text, tokenizer->Decode(ids, skip));
     }
   }
 }
