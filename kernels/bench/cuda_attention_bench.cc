@@ -1,7 +1,7 @@
 // Times paged attention on this GPU against its limits: the KV read at 3.0 TB/s for decode, TFLOP/s
 // for prompts. Each figure is the median over replays of a graph of 20 calls or more, over as many
 // layers of KV as keep it out of the L2, graph node gaps included. The argument "decode" or
-// "prompt" leaves the other kind out.
+// "prompt" leaves the other kind out; "aims" leaves what tools/bench/gpu has an aim for.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/attention/paged_attention.h"
@@ -288,14 +289,27 @@ void BenchAllVarlen(int num_sms) {
   bench({DType::kBF16, 64, 32, 8}, "8192", 1, 8192, 8192);
 }
 
+void BenchAims(int num_sms) {
+  for (const int32_t num_heads : {32, 16}) {
+    const AttentionShape shape = {DType::kBF16, 128, num_heads, 8};
+    BenchVarlen(shape, "8192", {8192}, {8192}, num_sms);
+    for (const auto& [batch, len] : {std::pair(64, 1024), {64, 4096}, {256, 1024}}) {
+      BenchDecode(shape, std::to_string(batch) + " x " + std::to_string(len),
+                  std::vector<int32_t>(static_cast<size_t>(batch), len), num_sms);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mili::kernels::cuda
 
 int main(int argc, char** argv) {
   namespace cuda = mili::kernels::cuda;
   const std::string kind = argc > 1 ? argv[1] : "";
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a bench that is cut off keeps its rows
   int num_sms = 0;
   cuda::Must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
+  if (kind == "aims") cuda::BenchAims(num_sms);
   if (kind.empty() || kind == "decode") cuda::BenchAllDecode(num_sms);
   if (kind.empty() || kind == "prompt") cuda::BenchAllVarlen(num_sms);
   return 0;

@@ -1,6 +1,7 @@
 """tools/bench/gpu, from a bundle and without a GPU: what it measures, and what it says of it."""
 
 import argparse
+import http.server
 import importlib.util
 import json
 import os
@@ -9,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
 import harness
 
 sys.path.insert(0, str(harness.ROOT / "tools/bench/gpu"))
+import device  # noqa: E402
+import kernels  # noqa: E402
 import parity  # noqa: E402
 import peers  # noqa: E402
 import programs  # noqa: E402
@@ -55,14 +59,18 @@ class GpuBenchTest(unittest.TestCase):
         self.assertEqual((code, report["failures"]), (0, []), text)
         measured = {row["what"]: row["value"] for row in report["rows"]}
         self.assertEqual(set(measured), {"step b1", "idle b1", "step b4", "idle b4", "prompt 128",
-                                         "ready", "ttft 16", "c4 16->32", "c4 16->32 gRPC"})
+                                         "ready", "ttft 16", "c4 16->32", "c4 16->32 gRPC",
+                                         "c4 16->480", "served idle b4"})
         for what, value in measured.items():
             self.assertGreater(value, 0, what)
         # What the device did: 16 requests, 4 at a time, of 16 tokens and 32 more.
-        for row in report["rows"][-2:]:
+        for row in report["rows"][-4:-2]:
             self.assertGreaterEqual(row["steps"], 4 * 32)
             self.assertLessEqual(row["steps"] * row["tokens_per_step"], 16 * (16 + 32))
             self.assertGreater(row["compute_ms"], 0)
+        steady = report["rows"][-1]
+        self.assertLessEqual(steady["steady_steps"], 480)
+        self.assertLess(steady["value"], 1e3 * steady["step_ms"])
 
     def test_what_fails_is_named_and_does_not_stop_the_rest(self):
         bin_dir = self.root / "bin"
@@ -77,7 +85,7 @@ class GpuBenchTest(unittest.TestCase):
         self.assertEqual((code, report is None), (1, False), text)
         self.assertEqual(report["failures"], [
             f"tiny: {what}: mili-load: exit code 3: no luck"
-            for what in ("ttft 16", "c4 16->32", "c4 16->32 gRPC")])
+            for what in ("ttft 16", "c4 16->32", "c4 16->32 gRPC", "c4 16->480")])
         self.assertEqual([row["what"] for row in report["rows"]], ["ready"])
 
     def test_a_program_that_hangs_is_ended_with_its_children(self):
@@ -126,19 +134,135 @@ class GpuBenchTest(unittest.TestCase):
         self.assertAlmostEqual(rate["over_peer"], 16000 / 15991)
         self.assertFalse(rate["meets_aim"])
         self.assertIn("missed", peers.table([rate]))
+        # Without a peer.
+        idle = peers.row_of("8b", "served idle b64", 4.0, True)
+        self.assertEqual((idle["unit"], idle["meets_aim"], "peer" in idle), ("us", True, False))
+        attention = peers.row_of("8b", "attention 64 x 1k", 2.4, True)
+        self.assertAlmostEqual(attention["of_limit"], 0.8)
+        self.assertFalse(attention["meets_aim"])
         self.assertNotIn("peer", peers.row_of("8b", "step b64", 7.2, False))
 
     def test_every_figure_with_a_peer_is_measured(self):
         decodes = {name for *_, names in steps.DECODES["full"] for name in names.values()}
-        itl = {"c1 itl", "c64 2048->128 itl p99", "itl p99 beside 8k", "ttft 8k beside 32"}
+        beside = {"c64 2048->128 itl p99", "itl p99 beside 8k", "ttft 8k beside 32"}
+        memory = {"memory at ready", "memory grown"}
+        figures = {key for model, key in self.aims_of_kernels() if model == "8b"}
         large = {served.large_steps_name(name) for name in served.LOADS["full"]}
-        measured = {"ready", *itl, *(large & set(peers.FIGURES["8b"])), *decodes,
+        idle = {served.IDLE[name] for name in served.LOADS["full"] if name in served.IDLE}
+        measured = {"ready", *beside, *memory, *(large & set(peers.FIGURES["8b"])), *decodes,
                     *steps.PROMPTS["full"].values(), *served.FIRST_TOKENS["full"].values(),
-                    *served.LOADS["full"]}
-        self.assertEqual(measured, set(peers.FIGURES["8b"]))
+                    *served.LOADS["full"], *served.ITL.values(), *idle, *figures}
+        # Measured for what the device does between its steps alone.
+        self.assertEqual(measured, {*peers.FIGURES["8b"], "c8 128->256"})
         self.assertLessEqual(set(peers.FIGURES["0.6b"]), measured)
-        self.assertEqual({*decodes, *steps.PROMPTS["full"].values(), *served.LOADS["fp8"]},
-                         set(peers.FIGURES["8b-fp8"]))
+        of_fp8 = {key for model, key in self.aims_of_kernels() if model == "8b-fp8"}
+        self.assertEqual({*decodes, *steps.PROMPTS["full"].values(), *served.LOADS["fp8"],
+                          "served idle b256", *memory, *of_fp8}, set(peers.FIGURES["8b-fp8"]))
+
+    @staticmethod
+    def aims_of_kernels():
+        return set().union(*(wanted for *_, wanted in kernels.AIMS))
+
+    def fake_benches(self, folder, attention):
+        """Programs that print what the benches of a GPU's kernels print; `attention` is a script."""
+        folder.mkdir()
+        glue = "".join(f"{kernel:<22} {model:<5} {tokens:6} {9:9.2f} {us:9.2f} {share:7.1f}\n"
+                       for model in ("0.6B", "8B")
+                       for kernel, tokens, us, share in (
+                           ("qkv_prepare", 64, 9, 1), ("qkv_prepare", 256, 2.51, 55.7),
+                           ("silu_mul", 256, 1.9, 82), ("silu_mul fp8", 256, 3.4, 80),
+                           ("silu_mul", 1024, 7.55, 83.3), ("add_rms_norm", 4096, 12.77, 87.6),
+                           ("silu_mul fp8", 4096, 21.9, 79.5)))
+        for name, script in (("cuda_attention_bench", attention),
+                             ("cuda_glue_bench", f"cat <<END\n{glue}END\n")):
+            (folder / name).write_text(f"#!/bin/sh\n{script}")
+            (folder / name).chmod(0o755)
+        return folder
+
+    ATTENTION = "".join(
+        f"prompt {heads:2}/8 heads of 128  8192           {kind:<8} {1100:9.2f} us  {rate:6.1f} TFLOP/s\n"
+        for heads in (32, 16) for kind, rate in (("portable", 300), ("", 601.5))) + "".join(
+        f"decode {heads:2}/8 heads of 128  {load:<14} {pdl:<3} {us:9.2f} us  limit {90:9.2f} us  90.0 %\n"
+        for heads in (32, 16) for load in ("64 x 1024", "64 x 4096", "256 x 1024")
+        for pdl, us in (("", 120), ("pdl", 100)))
+
+    def test_figures_of_kernels_are_of_what_is_served(self):
+        folder = self.fake_benches(self.root / "kernels", f"cat <<END\n{self.ATTENTION}END\n")
+        models = ("0.6b", "8b", "8b-fp8")
+        measured = list(kernels.measure(folder, models, programs.Budget(20)))
+        self.assertEqual({item[:2] for item in measured}, self.aims_of_kernels())
+        figures = {item[:2]: item[2] for item in measured}
+        self.assertAlmostEqual(figures["8b", "attention 64 x 1k"], 3.0 * 90 / 100)
+        self.assertEqual(figures["0.6b", "attention of prompt 8k"], 601.5)
+        self.assertEqual([item for item in measured if "glue" in item[1]], [
+            ("0.6b", "glue b256", 2.51, {"kernel": "qkv_prepare"}),
+            ("0.6b", "glue from 1k", 83.3, {"kernel": "silu_mul at 1024"}),
+            ("8b", "glue b256", 2.51, {"kernel": "qkv_prepare"}),
+            ("8b", "glue from 1k", 83.3, {"kernel": "silu_mul at 1024"}),
+            ("8b-fp8", "glue b256", 3.4, {"kernel": "silu_mul fp8"}),
+            ("8b-fp8", "glue from 1k", 79.5, {"kernel": "silu_mul fp8 at 4096"})])
+        only = kernels.measure(folder, ["0.6b"], programs.Budget(20))
+        self.assertEqual({item[0] for item in only}, {"0.6b"})
+
+    def test_a_bench_that_is_cut_before_its_aims_is_a_failure(self):
+        lines = self.ATTENTION.splitlines(keepends=True)
+        folder = self.fake_benches(self.root / "cut",
+                                   f"cat <<END\n{''.join(lines[:-2])}END\nexec sleep 100")
+        measured = list(kernels.measure(folder, ["0.6b", "8b"], programs.Budget(2)))
+        self.assertIn(("0.6b", "attention 64 x 4k", 2.7), measured)
+        failures = [str(item) for item in measured if isinstance(item, programs.Failure)]
+        self.assertRegex(failures[0], "^cuda_attention_bench: not measured: 0.6b attention 256 x 1k; "
+                                      r"cuda_attention_bench: not done after \d s$")
+        # No time is left for the other.
+        self.assertEqual(failures[1:], ["cuda_glue_bench: no time left"])
+
+    def test_idle_time_is_that_of_steps_that_decode_all_sequences_and_nothing_else(self):
+        pages = [(100, 900, 1.0, 5.0),        # before the load
+                 (110, 4000, 1.05, 9.0),      # prompts, and the wait for them
+                 (160, 4400, 1.30, 9.0001),   # 50 steps of 8, 2 us between two
+                 (210, 4800, 1.55, 9.0004),   # 50 more, 6 us
+                 (260, 5190, 1.80, 9.1),      # one has ended
+                 (260, 5190, 1.80, 9.1)]
+        text = "".join(f"# HELP {name} x\n# TYPE {name} counter\n{name} %s\n"
+                       for name in device.TOTALS.values())
+        wanted = text.replace("_count %s", "_count %d")
+        unread = [wanted % (steps, tokens, compute, idle) for steps, tokens, compute, idle in pages]
+        all_read = threading.Event()
+
+        class Page(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write((unread.pop(0) if unread else wanted % pages[-1]).encode())
+                if not unread:
+                    all_read.set()
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with device.Readings(f"127.0.0.1:{server.server_port}") as readings:
+                self.assertTrue(all_read.wait(20))
+            server.shutdown()
+        steady = readings.steady(8)
+        self.assertEqual(steady["steps"], 100)
+        self.assertAlmostEqual(steady["idle_us"], 4)
+        self.assertAlmostEqual(steady["step_ms"], 5.004)
+        with self.assertRaisesRegex(programs.Failure, "shows 7 sequences decoded and nothing else"):
+            readings.steady(7)
+        with self.assertRaisesRegex(ValueError, "no mili_step_duration_seconds_count"):
+            device.totals_of("other 3\n")
+
+    def test_memory_may_grow_by_what_the_plan_holds_for_that(self):
+        room = served.planned_mib("KV cache   69720.0 MiB = 39840 pages\ngraphs     130.2 MiB\n"
+                                  "reserve    256.0 MiB\ntotal      72443.8 MiB\n")
+        self.assertAlmostEqual(room, 386.2)
+        within = list(served.memory_figures(70000, 70100, 70110, room))
+        self.assertEqual(within, [("memory at ready", 70000), ("memory grown", 110,
+                                  {"grown_in_loads": 100, "room": room})])
+        *_, failure = served.memory_figures(70000, 70100, 70390, room)
+        self.assertRegex(str(failure), "grew by 390 MiB after ready, for which the plan holds 386")
 
     def test_the_tables_of_documents_are_made_of_what_was_written(self):
         load = {"steps": 530.4, "tokens_per_step": 308.6, "compute_ms": 13.87, "idle_ms": 0.0081}
@@ -158,6 +282,8 @@ class GpuBenchTest(unittest.TestCase):
         for line in ("| step b1, ms | 5.37 | 94 % | 1.24 s | 5.95 |",
                      "| 256 x 128->512, tok/s | 17,795 | 76 % | 1.11 v | 18,000, missed |",
                      "| step b64, ms | 5.05 | 70 % | 1.20 v | 4.7, missed |",
+                     "3 of 3 figures with a peer beat the better one, 1 of 3 meet their aim. "
+                     "Missed: 8B 256 x 128->512 by 1.1 %, 8B fp8 step b64 by 7.5 %.",
                      "| 8B 256 x 128->512 | 530 | 309 | 13.87 | 8 |",
                      "| 8B | 0.999965 | 0.999972 | 0.999964 | 0.999973 | 207 of 216 | 9, 0.230 | 0 "
                      "| 2 of 9 |"):

@@ -55,6 +55,24 @@ def loads(rows):
                        f"{1e3 * row['idle_ms']:.0f}")
 
 
+def missed(row):
+    """By how much, in percent."""
+    over = peers.over(row, row["aim"])
+    short = 1 - over if row["value"] < row["aim"] else 1 / over - 1
+    return f"{NAMES[row['model']]} {row['what']} by {100 * short:.1f} %"
+
+
+def summary(rows):
+    """How many figures reach what they are held against, and which do not."""
+    with_peer = [row for row in rows if "peer" in row]
+    with_aim = [row for row in rows if "aim" in row]
+    beat = sum(row["over_peer"] > 1 for row in with_peer)
+    short = [missed(row) for row in with_aim if not row["meets_aim"]]
+    yield (f"{beat} of {len(with_peer)} figures with a peer beat the better one, "
+           f"{len(with_aim) - len(short)} of {len(with_aim)} meet their aim. Missed: "
+           f"{', '.join(short) or 'none'}.")
+
+
 def parities(reports):
     yield line("", "cosine", "transformers in bf16", "decoded", "transformers in bf16",
                "tokens equal", "near ties, within", "wrong", "alike alone and in a batch")
@@ -77,7 +95,7 @@ def main():
     rows = [row for row in rows.values() if row["model"] in NAMES]  # the tiny ones are for parity
     measured = {row["model"] for row in rows}
     bf16 = [model for model in ("0.6b", "8b") if model in measured]
-    tables = [figures(rows, bf16), loads(rows), parities(reports.values())]
+    tables = [figures(rows, bf16), summary(rows), loads(rows), parities(reports.values())]
     if "8b-fp8" in measured:
         tables.insert(1, figures(rows, ["8b-fp8"]))
     print("\n\n".join("\n".join(table) for table in tables))
