@@ -216,6 +216,27 @@ class GpuBenchTest(unittest.TestCase):
         # No time is left for the other.
         self.assertEqual(failures[1:], ["cuda_glue_bench: no time left"])
 
+    def test_a_bench_that_time_ran_out_for_is_listed_and_one_that_ends_badly_fails(self):
+        folder = self.fake_benches(self.root / "benches", "[ \"$1\" = aims ] || { echo a row; exit 3; }\n"
+                                   f"cat <<END\n{self.ATTENTION}END\n")
+        for name, script in (("mili", "echo mili 0.1.0"), ("cuda_linear_bench", "echo one; sleep 100")):
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+        work = self.root / "shapes"
+        (work / "0.6b").mkdir(parents=True)
+        (work / "0.6b/config.json").write_text("{}")
+        code, report, text = run_bench(
+            harness.ROOT / "tools/bench/gpu/run", "--device", "cuda", "--models", "0.6b", "--only",
+            "kernels,benches", "--seconds", "4", "--work", work, "--bin-dir", folder)
+        self.assertEqual((code, report["failures"]), (1, ["benches: cuda_attention_bench: exit code 3: "]))
+        self.assertEqual({row["what"] for row in report["rows"]},
+                         {key for model, key in self.aims_of_kernels() if model == "0.6b"}, text)
+        self.assertEqual(report["kernels"]["cuda_attention_bench"][0], "a row")
+        self.assertEqual(report["kernels"]["cuda_linear_bench"][0], "one")
+        self.assertRegex(report["cut"][0], "^cuda_linear_bench: not done after [1-4] s$")
+        self.assertEqual(report["cut"][1:], ["cuda_glue_bench: no time left"])
+        self.assertIn("cut: cuda_linear_bench: not done", text)
+
     def test_idle_time_is_that_of_steps_that_decode_all_sequences_and_nothing_else(self):
         pages = [(100, 900, 1.0, 5.0),        # before the load
                  (110, 4000, 1.05, 9.0),      # prompts, and the wait for them
