@@ -1,193 +1,50 @@
-// Speed of the CPU kernels beside the machine's limits, measured in the same run:
+// Speed of the CPU kernels beside the machine's limits, measured in turn with each:
 //   kernels_bench [--benchmark_filter=REGEX]
 //   MILI_BENCH_THREADS=2 MILI_BENCH_TABLE=avx2 kernels_bench
 // bytes_per_second of a linear is weights read, of attention KV read, else what is read and
-// written; "of_read" is its share of the bandwidth, "of_peak" the share of the rate of
-// multiply-adds. Weights are larger than the caches, as a model's are. tools/bench/cpu_kernels
-// prints a table of it.
+// written; "of_read" is what a plain read of the same bytes by the same threads takes over what the
+// kernel takes, "of_peak" the share of the rate of multiply-adds. Weights and KV are cold, as a
+// model's are where it is larger than the caches; norms, SiLU, embeddings and sampling are warm,
+// and so are the reads beside them. tools/bench/cpu_kernels prints a table of it.
 #include <benchmark/benchmark.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "kernels/bench/peaks.h"
+#include "kernels/bench/cpu_bench.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/kernels.h"
 
 namespace mili::kernels {
 namespace {
 
-// Threads that spin between calls, so that waking them is not measured.
-class SpinningPool final : public ParallelFor {
- public:
-  explicit SpinningPool(int num_threads) : num_threads_(num_threads) {
-    for (int i = 1; i < num_threads; ++i) {
-      threads_.emplace_back([this, i] {
-        for (int round = 1;; ++round) {
-          while (round_.load(std::memory_order_acquire) < round) std::this_thread::yield();
-          if (task_ == nullptr) return;
-          task_(context_, i);
-          num_done_.fetch_add(1, std::memory_order_release);
-        }
-      });
-    }
-  }
-  ~SpinningPool() override {
-    task_ = nullptr;
-    round_.fetch_add(1, std::memory_order_release);
-    for (std::thread& thread : threads_) thread.join();
-  }
-  int num_threads() const override { return num_threads_; }
-  void Run(void (*task)(void*, int), void* context) override {
-    task_ = task;
-    context_ = context;
-    num_done_.store(0, std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    task(context, 0);
-    while (num_done_.load(std::memory_order_acquire) < num_threads_ - 1) std::this_thread::yield();
-  }
-
- private:
-  const int num_threads_;
-  std::atomic<int> round_{0};
-  std::atomic<int> num_done_{0};
-  void (*task_)(void*, int) = nullptr;
-  void* context_ = nullptr;
-  std::vector<std::thread> threads_;
-};
-
-struct Setup {
-  const CpuKernels& table;
-  SpinningPool& pool;
-  double read_bytes_per_second = 0;
-  Peaks peaks;
-};
-
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
-using Buffer = std::unique_ptr<std::byte, FreeDeleter>;
-
-// Random bytes without the bits that would make a half infinite; on large pages, as the worker's
-// weights are, which are read half as fast again.
-Buffer RandomBytes(size_t size) {
-  constexpr size_t kPage = size_t{2} << 20;
-  const size_t whole = (size / kPage + 1) * kPage;
-  Buffer buffer(static_cast<std::byte*>(std::aligned_alloc(kPage, whole)));
-  madvise(buffer.get(), whole, MADV_HUGEPAGE);
-  std::minstd_rand rng(1);
-  for (size_t i = 0; i < size; ++i) buffer.get()[i] = std::byte(rng() & 0x3b);
-  return buffer;
-}
-
-constexpr size_t kReadBytes = size_t{256} << 20;
-
-// The share of the peak that multiply-adds in the measured time are, if there is such a peak.
-void ReportMacs(benchmark::State& state, int64_t macs, double macs_per_s) {
-  state.counters["mac/s"] =
-      benchmark::Counter(static_cast<double>(macs), benchmark::Counter::kIsIterationInvariantRate);
-  if (macs_per_s == 0) return;
-  state.counters["of_peak"] = benchmark::Counter(static_cast<double>(macs) / macs_per_s,
-                                                 benchmark::Counter::kIsIterationInvariantRate);
-}
-
-// The instructions that a type of weights is multiplied by.
-double PeakOf(DType dtype, const Peaks& peaks) {
-  if (dtype == DType::kBF16 && peaks.int16_macs_per_s > 0) return peaks.int16_macs_per_s;
-  const bool is_float = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-  return is_float ? peaks.fp32_macs_per_s : peaks.int8_macs_per_s;
-}
-
-// The share of the bandwidth that bytes in the measured time are.
-void ReportBytes(benchmark::State& state, size_t bytes, const Setup& setup) {
-  state.SetBytesProcessed(state.iterations() * bytes);
-  state.counters["of_read"] =
-      benchmark::Counter(static_cast<double>(bytes) / setup.read_bytes_per_second,
-                         benchmark::Counter::kIsIterationInvariantRate);
-}
-
-void BenchLinear(benchmark::State& state, Setup& setup, DType dtype, int64_t num_tokens) {
-  constexpr int64_t kCols = 2048;
-  const int64_t rows = static_cast<int64_t>((size_t{96} << 20) / RowBytes(dtype, kCols)) / 64 * 64;
-  const size_t bytes = rows * RowBytes(dtype, kCols);
-  const Buffer weights = RandomBytes(bytes);
-  std::vector<float> x(num_tokens * kCols, 0.5f), y(num_tokens * rows);
-  const Buffer workspace = RandomBytes(setup.table.linear_workspace_bytes(num_tokens, kCols));
-  LinearParams params;
-  params.x = x.data();
-  params.num_tokens = num_tokens;
-  params.in_features = kCols;
-  // Random bytes are as good packed as stored.
-  const bool is_packed = setup.table.packed_bytes(dtype, rows, kCols) != 0;
-  params.parts[0] = {{dtype, weights.get(), rows, kCols, is_packed}, nullptr, y.data(), rows};
-  params.num_parts = 1;
-  params.workspace = workspace.get();
-  for (auto _ : state) setup.table.linear(params, setup.pool);
-  ReportBytes(state, bytes, setup);
-  ReportMacs(state, rows * kCols * num_tokens, PeakOf(dtype, setup.peaks));
-}
-
-// 16 query and 8 KV heads of 128, as in Qwen3-0.6B.
-void BenchAttention(benchmark::State& state, Setup& setup, int64_t num_new, int64_t context) {
-  constexpr int64_t kHeads = 16, kKvHeads = 8, kDim = 128, kPage = 16;
-  const int64_t num_pages = (context + kPage - 1) / kPage;
-  const int64_t page_stride = 2 * kKvHeads * kPage * kDim;
-  const DType dtype = setup.table.kv_dtype;
-  const size_t element = TraitsOf(dtype).block_bytes;
-  const Buffer kv = RandomBytes(num_pages * page_stride * element);
-  std::vector<float> q(num_new * kHeads * kDim, 0.1f), out(q.size());
-  std::vector<uint32_t> pages(num_pages);
-  std::iota(pages.begin(), pages.end(), 0u);
-  const int64_t cu_seqlens[] = {0, num_new};
-  PagedAttentionParams params;
-  params.q = q.data();
-  params.q_stride = kHeads * kDim;
-  params.out = out.data();
-  params.cu_seqlens = cu_seqlens;
-  params.context_lens = &context;
-  params.page_table = pages.data();
-  params.page_table_stride = num_pages;
-  params.num_seqs = 1;
-  params.num_heads = kHeads;
-  params.num_kv_heads = kKvHeads;
-  params.head_dim = kDim;
-  params.scale = 0.088f;
-  params.kv = {dtype,       kv.get(),     kv.get() + kKvHeads * kPage * kDim * element,
-               page_stride, kPage * kDim, kPage};
-  for (auto _ : state) setup.table.paged_attention(params, setup.pool);
-  ReportBytes(state, context * 2 * kKvHeads * kDim * element, setup);
-  const int64_t seen = num_new * (context - num_new) + num_new * (num_new + 1) / 2;
-  ReportMacs(state, seen * kHeads * 2 * kDim, setup.peaks.fp32_macs_per_s);
-}
-
 void BenchNorm(benchmark::State& state, Setup& setup, int64_t num_tokens) {
   constexpr int64_t kHidden = 1024;
   std::vector<float> residual(num_tokens * kHidden, 1), delta(residual.size(), 0.001f);
   std::vector<float> weight(kHidden, 1), out(residual.size());
-  for (auto _ : state) {
+  const size_t bytes = residual.size() * 4 * sizeof(float);  // 2 read, 2 written
+  const Buffer same = RandomBytes(bytes);
+  MeasureWarm(state, setup.pool, same.get(), bytes, [&] {
     setup.table.add_rms_norm(
         {residual.data(), delta.data(), weight.data(), 1e-5f, num_tokens, kHidden, out.data()},
         setup.pool);
-  }
-  ReportBytes(state, num_tokens * kHidden * 4 * sizeof(float), setup);  // 2 read, 2 written
+  });
 }
 
 void BenchSilu(benchmark::State& state, Setup& setup, int64_t num_tokens) {
   constexpr int64_t kSize = 3072;
   std::vector<float> gate(num_tokens * kSize, 0.5f), up(gate.size(), 0.25f), out(gate.size());
-  for (auto _ : state) {
+  const size_t bytes = gate.size() * 3 * sizeof(float);
+  const Buffer same = RandomBytes(bytes);
+  MeasureWarm(state, setup.pool, same.get(), bytes, [&] {
     setup.table.silu_mul({gate.data(), up.data(), num_tokens, kSize, out.data()}, setup.pool);
-  }
-  ReportBytes(state, num_tokens * kSize * 3 * sizeof(float), setup);
+  });
 }
 
 void BenchEmbed(benchmark::State& state, Setup& setup, int64_t num_tokens) {
@@ -199,8 +56,9 @@ void BenchEmbed(benchmark::State& state, Setup& setup, int64_t num_tokens) {
   std::vector<float> out(num_tokens * kHidden);
   const EmbedParams params = {
       {DType::kBF16, table.get(), kRows, kHidden}, ids.data(), num_tokens, out.data()};
-  for (auto _ : state) setup.table.embed(params, setup.pool);
-  ReportBytes(state, num_tokens * kHidden * (2 + sizeof(float)), setup);
+  const size_t bytes = num_tokens * kHidden * (2 + sizeof(float));
+  MeasureWarm(state, setup.pool, table.get(), bytes,
+              [&] { setup.table.embed(params, setup.pool); });
 }
 
 // One row of Qwen3's vocabulary; the time includes the copy that renews the logits.
@@ -215,26 +73,12 @@ void BenchSample(benchmark::State& state, Setup& setup, SampleParams params) {
   params.vocab_size = kVocab;
   params.num_valid_tokens = kVocab - 267;
   params.workspace = workspace.get();
-  for (auto _ : state) {
+  SingleThread one_thread;  // has a row; rows run side by side
+  MeasureWarm(state, one_thread, fresh.data(), kVocab * sizeof(float) / 256 * 256, [&] {
     logits = fresh;
     ++params.position;
     benchmark::DoNotOptimize(setup.table.sample(params));
-  }
-  ReportBytes(state, kVocab * sizeof(float), setup);
-}
-
-// Best of five passes over a block that no cache holds.
-double MeasureRead(Setup& setup, const std::byte* data) {
-  double best = 0;
-  for (int i = 0; i < 5; ++i) {
-    best = std::max(best, kReadBytes / ReadSeconds(data, kReadBytes, setup.pool));
-  }
-  return best;
-}
-
-template <typename Bench>
-void Add(const std::string& name, Bench bench) {
-  benchmark::RegisterBenchmark(name.c_str(), bench)->UseRealTime();
+  });
 }
 
 void RegisterSampling(Setup& setup) {
@@ -248,35 +92,23 @@ void RegisterSampling(Setup& setup) {
   const std::pair<const char*, SampleParams> cases[] = {
       {"greedy", greedy}, {"temperature", warm}, {"top_k_top_p", narrow}};
   for (const auto& [name, params] : cases) {
-    Add(std::string("sample/") + name,
-        [&setup, p = params](benchmark::State& s) { BenchSample(s, setup, p); });
+    Add(std::string("sample/") + name, [&setup, p = params](auto& s) { BenchSample(s, setup, p); });
   }
 }
 
-void Register(Setup& setup) {
-  for (const DType dtype :
-       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
-        DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
-    for (const int64_t tokens : {1, 4, 8, 16, 512}) {
-      Add("linear/" + std::string(NameOf(dtype)) + "/tokens:" + std::to_string(tokens),
-          [&setup, dtype, tokens](benchmark::State& s) { BenchLinear(s, setup, dtype, tokens); });
-    }
-  }
-  const std::pair<int64_t, int64_t> spans[] = {{1, 1024},   {1, 8192},    {512, 512},
-                                               {512, 2048}, {2048, 2048}, {512, 8192}};
-  for (const auto& [num_new, context] : spans) {
-    Add("attention/new:" + std::to_string(num_new) + "/context:" + std::to_string(context),
-        [&setup, n = num_new, c = context](benchmark::State& s) {
-          BenchAttention(s, setup, n, c);
-        });
-  }
-  for (const int64_t tokens : {1, 16, 512}) {
+void RegisterRows(Setup& setup) {
+  for (const int64_t tokens : {16, 512}) {
     const std::string count = "/tokens:" + std::to_string(tokens);
     Add("norm" + count, [&setup, tokens](auto& s) { BenchNorm(s, setup, tokens); });
     Add("silu" + count, [&setup, tokens](auto& s) { BenchSilu(s, setup, tokens); });
     Add("embed" + count, [&setup, tokens](auto& s) { BenchEmbed(s, setup, tokens); });
   }
-  RegisterSampling(setup);
+}
+
+// More than twice the last-level cache, as far as the C library knows it.
+size_t ColdBytes() {
+  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return std::max<size_t>(size_t{256} << 20, cache > 0 ? cache / 4 * 9 : 0);
 }
 
 int Main(int argc, char** argv) {
@@ -295,18 +127,24 @@ int Main(int argc, char** argv) {
                                              : std::atoi(threads);
   SpinningPool pool(std::max(1, num_threads));
   Setup setup = {*table, pool};
-  const Buffer data = RandomBytes(kReadBytes);
-  setup.read_bytes_per_second = MeasureRead(setup, data.get());
-  setup.peaks = MeasurePeaks(*table, pool);
-  std::printf("table %s, %d threads, read %.1f GB/s\n", table->name, pool.num_threads(),
-              setup.read_bytes_per_second / 1e9);
+  setup.memory_bytes = ColdBytes();
+  const Buffer memory = RandomBytes(setup.memory_bytes);
+  setup.memory = memory.get();
+  std::printf("table %s, %d threads\n", table->name, pool.num_threads());
   benchmark::AddCustomContext("table", table->name);
   benchmark::AddCustomContext("threads", std::to_string(pool.num_threads()));
-  benchmark::AddCustomContext("read_bytes_per_s", std::to_string(setup.read_bytes_per_second));
-  benchmark::AddCustomContext("int8_macs_per_s", std::to_string(setup.peaks.int8_macs_per_s));
-  benchmark::AddCustomContext("int16_macs_per_s", std::to_string(setup.peaks.int16_macs_per_s));
-  benchmark::AddCustomContext("fp32_macs_per_s", std::to_string(setup.peaks.fp32_macs_per_s));
-  Register(setup);
+  benchmark::AddCustomContext("cold_bytes", std::to_string(setup.memory_bytes));
+  const std::pair<const char*, Arithmetic> peaks[] = {{"int8_macs_per_s", Arithmetic::kInt8},
+                                                      {"int16_macs_per_s", Arithmetic::kInt16},
+                                                      {"bf16_macs_per_s", Arithmetic::kBf16},
+                                                      {"fp32_macs_per_s", Arithmetic::kFp32}};
+  for (const auto& [what, arithmetic] : peaks) {
+    benchmark::AddCustomContext(what, std::to_string(PeakMacs(*table, arithmetic, pool)));
+  }
+  RegisterLinear(setup);
+  RegisterAttention(setup);
+  RegisterRows(setup);
+  RegisterSampling(setup);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -6,15 +6,12 @@
 
 namespace mili::kernels {
 
-// Multiply-adds a second of all threads together; 0 where the table has no such instruction.
-struct Peaks {
-  double int8_macs_per_s = 0;
-  double int16_macs_per_s = 0;
-  double fp32_macs_per_s = 0;
-};
+enum class Arithmetic { kInt8, kInt16, kBf16, kFp32 };
 
-// Best of several passes, some milliseconds each.
-Peaks MeasurePeaks(const CpuKernels& table, ParallelFor& pool);
+// Multiply-adds a second of all threads together, the best of several passes of some milliseconds;
+// 0 where the table has no such instruction. With AMX a multiply-add of BF16 counts two products,
+// since an activation is two BF16; without, it is the CPU's, which the table does not use.
+double PeakMacs(const CpuKernels& table, Arithmetic arithmetic, ParallelFor& pool);
 
 // How long all threads together take to read `bytes`, a multiple of 256, once, without using them.
 double ReadSeconds(const std::byte* data, size_t bytes, ParallelFor& pool);

@@ -4,19 +4,24 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import tempfile
 
 import measure
 
+PEAKS = ["int8", "int16", "bf16", "fp32"]
+
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filter", default=".")
-    parser.add_argument("--min-time", type=float, default=0.15, help="seconds a kernel")
+    parser.add_argument("--min-time", type=float, default=0.15, help="seconds a kernel and round")
+    parser.add_argument("--rounds", type=int, default=3, help="all kernels are run so often, in turn")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--isa")
     parser.add_argument("--save", metavar="NAME")
+    parser.add_argument("--resume", action="store_true", help="add to what --save NAME wrote before")
     parser.add_argument("--bin-dir", type=pathlib.Path, default=measure.ROOT / "build/cpu/bin")
     return parser.parse_args()
 
@@ -40,9 +45,10 @@ def run(options):
 
 
 def to_row(benchmark):
-    row = {"kernel": benchmark["name"].removesuffix("/real_time"),
+    row = {"kernel": benchmark["name"].removesuffix("/manual_time"),
            "us": benchmark["real_time"] / 1e3,  # Google Benchmark's unit is ns unless told
-           "gb_per_s": benchmark["bytes_per_second"] / 1e9, "of_read": benchmark["of_read"]}
+           "gb_per_s": benchmark["bytes_per_second"] / 1e9, "of_read": benchmark["of_read"],
+           "read_gb_per_s": benchmark["read_bytes/s"] / 1e9}
     if "mac/s" in benchmark:
         row["gmac_per_s"] = benchmark["mac/s"] / 1e9
     if "of_peak" in benchmark:
@@ -50,35 +56,50 @@ def to_row(benchmark):
     return row
 
 
-def percent(row, key):
-    return f"{100 * row[key]:.0f} %" if key in row else ""
+def median(rows, key, scale=1):
+    return scale * statistics.median(row[key] for row in rows)
+
+
+def spread(rows, key):
+    """The median, and the least and the most as percent."""
+    if key not in rows[0]:
+        return ""
+    text = f"{median(rows, key, 100):.0f} %"
+    if len(rows) > 1:
+        values = [100 * row[key] for row in rows]
+        text += f" ({min(values):.0f} to {max(values):.0f})"
+    return text
 
 
 def print_table(rows):
-    print("| kernel | time, us | GB/s | of read | GMAC/s | of peak |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        rate = f"{row['gmac_per_s']:.0f}" if "gmac_per_s" in row else ""
-        print(f"| {row['kernel']} | {row['us']:.1f} | {row['gb_per_s']:.1f} "
-              f"| {percent(row, 'of_read')} | {rate} | {percent(row, 'of_peak')} |")
+    print("| kernel | time, us | GB/s | of read | at GB/s | GMAC/s | of peak |")
+    print("|---|---|---|---|---|---|---|")
+    for kernel in dict.fromkeys(row["kernel"] for row in rows):
+        of = [row for row in rows if row["kernel"] == kernel]
+        rate = f"{median(of, 'gmac_per_s'):.0f}" if "gmac_per_s" in of[0] else ""
+        print(f"| {kernel} | {median(of, 'us'):.1f} | {median(of, 'gb_per_s'):.1f} "
+              f"| {spread(of, 'of_read')} | {median(of, 'read_gb_per_s'):.0f} "
+              f"| {rate} | {spread(of, 'of_peak')} |")
 
 
 def main():
     options = parse()
-    result = run(options)
-    context = result["context"]
-    limits = {key: float(context[key]) for key in
-              ("read_bytes_per_s", "int8_macs_per_s", "int16_macs_per_s", "fp32_macs_per_s")}
-    rows = [to_row(benchmark) for benchmark in result["benchmarks"]]
-    print(f"{measure.machine()}; {context['table']} on {context['threads']} threads; read "
-          f"{limits['read_bytes_per_s'] / 1e9:.1f} GB/s; peak GMAC/s: int8 "
-          f"{limits['int8_macs_per_s'] / 1e9:.0f}, int16 {limits['int16_macs_per_s'] / 1e9:.0f}, fp32 "
-          f"{limits['fp32_macs_per_s'] / 1e9:.0f} (0: no such instruction)\n")
+    before = measure.load(options.save, {}) if options.resume else {}
+    rows, runs = before.get("kernels", []), before.get("peaks", [])
+    for _ in range(options.rounds):
+        result = run(options)
+        context = result["context"]
+        runs.append({kind: float(context[f"{kind}_macs_per_s"]) for kind in PEAKS})
+        rows += [to_row(benchmark) for benchmark in result["benchmarks"]]
+    peaks = ", ".join(f"{kind} {median(runs, kind, 1e-9):.0f}" for kind in PEAKS)
+    print(f"{measure.machine()}; {context['table']} on {context['threads']} threads; cold memory of "
+          f"{int(context['cold_bytes']) >> 20} MiB; peak GMAC/s: {peaks} (0: no such instruction)\n")
     print_table(rows)
     if options.save:
         measure.save(options.save, {"machine": measure.machine(), "revision": measure.revision(),
                                     "table": context["table"], "threads": int(context["threads"]),
-                                    "limits": limits, "kernels": rows})
+                                    "cold_bytes": int(context["cold_bytes"]), "peaks": runs,
+                                    "kernels": rows})
 
 
 main()
