@@ -140,6 +140,23 @@ class ServeTest(unittest.TestCase):
         self.assertNotEqual(code, 0)
         self.assertRegex(last_line(err), r"ended before it was ready: max-model-len is 99999999")
 
+    def test_a_directory_is_quantised_while_it_loads(self):
+        request = {"prompt": [11, 12, 13], "max_tokens": 8, "temperature": 0, "ignore_eos": True,
+                   "logprobs": 1}
+        logprobs = {}
+        for quantization, dtype in (("none", "bf16"), ("q8_0", "q8_0")):
+            with harness.Serve(harness.tiny_model("qwen3"), "--quantization",
+                               quantization) as server:
+                self.assertRegex(server.program.text(), rf"dtype\W+{dtype}\b")
+                status, _, text = harness.http_call(server.http, "POST", "/v1/completions", request)
+                self.assertEqual(status, 200, text)
+                choice = json.loads(text)["choices"][0]
+                logprobs[quantization] = choice["logprobs"]["token_logprobs"]
+                self.assertEqual(len(logprobs[quantization]), 8)
+        # Its answer is another one, but hardly: 8 bits a weight.
+        self.assertNotEqual(logprobs["q8_0"], logprobs["none"])
+        self.assertAlmostEqual(logprobs["q8_0"][0], logprobs["none"][0], delta=0.1)
+
     def test_unknown_flag_and_bad_value_are_usage_errors(self):
         for args in (("--no-such-flag",), ("--port", "70000"), ("--cpu-kernels", "slow")):
             code, _, err = run("mili", "serve", harness.tiny_model(), *args)
